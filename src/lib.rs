@@ -1,0 +1,9 @@
+//! `mk`: builds embedded Linux systems from a tree of plain bash recipes.
+//!
+//! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
+
+pub mod digest;
+pub mod error;
+pub mod event;
+pub mod names;
+pub mod room;
