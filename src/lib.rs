@@ -2,8 +2,19 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod config;
 pub mod digest;
 pub mod error;
+pub mod evaluate;
 pub mod event;
+pub mod filedigest;
+pub mod graph;
+pub mod key;
+pub mod layout;
+pub mod load;
 pub mod names;
+pub mod plan;
+pub mod recipe;
 pub mod room;
+pub mod runtime;
+pub mod store;
