@@ -18,6 +18,11 @@ impl PackageName {
         Ok(PackageName(text.into()))
     }
 
+    /// Stands for a package until it is known which one.
+    pub fn unknown() -> PackageName {
+        PackageName("unknown".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

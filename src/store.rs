@@ -8,6 +8,7 @@
 //! <store>/source/<digest>/   unpacked archives
 //! <store>/prepared/<key>/    layer/ (what `prepare` changed), log, meta.json
 //! <store>/duration/<package> seconds of the last build
+//! <store>/failed/<view>/     folders of failed builds
 //! <store>/lock/              locks, one file a name; empty
 //! <store>/tmp/               work in progress, one folder a process, swept when that is gone
 //! <store>/runtime/           the runtime library
@@ -210,6 +211,11 @@ impl Store {
     /// An unpacked archive, if it is there.
     pub fn source(&self, archive: &Digest) -> PathBuf {
         self.root.join("source").join(archive.to_string())
+    }
+
+    /// Where the folders of a failed build are kept that the build root shows as `view`.
+    pub fn failed(&self, view: &Path) -> PathBuf {
+        self.root.join("failed").join(Digest::of(view.as_os_str().as_encoded_bytes()).to_string())
     }
 
     /// Puts an unpacked archive into place.
