@@ -6,4 +6,5 @@ pub mod digest;
 pub mod error;
 pub mod event;
 pub mod names;
+pub mod process;
 pub mod room;
