@@ -14,6 +14,7 @@ pub mod layout;
 pub mod load;
 pub mod names;
 pub mod plan;
+pub mod process;
 pub mod recipe;
 pub mod room;
 pub mod runtime;
