@@ -2,8 +2,12 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod boot;
 pub mod digest;
+pub mod elf;
 pub mod error;
 pub mod event;
+pub mod finish;
 pub mod names;
 pub mod room;
+pub mod strip;
