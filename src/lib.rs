@@ -2,12 +2,15 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod boot;
 pub mod config;
 pub mod digest;
+pub mod elf;
 pub mod error;
 pub mod evaluate;
 pub mod event;
 pub mod filedigest;
+pub mod finish;
 pub mod graph;
 pub mod key;
 pub mod layout;
@@ -19,3 +22,4 @@ pub mod recipe;
 pub mod room;
 pub mod runtime;
 pub mod store;
+pub mod strip;
