@@ -5,5 +5,11 @@
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod failure;
 pub mod names;
+pub mod page;
+pub mod progress;
+pub mod report;
 pub mod room;
+pub mod schedule;
+pub mod trace;
