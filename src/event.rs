@@ -196,7 +196,7 @@ pub enum Event {
         /// Bytes in all, where the server says.
         total: Option<u64>,
     },
-    /// A package is finished, in whatever way.
+    /// A package is finished, in whatever way. May be left out for those that `RunStarted` counts as reused.
     PackageEnded {
         /// Which.
         package: PackageName,

@@ -13,3 +13,4 @@ pub mod report;
 pub mod room;
 pub mod schedule;
 pub mod trace;
+pub mod units;
