@@ -2,8 +2,10 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod archive;
 pub mod digest;
 pub mod error;
 pub mod event;
 pub mod names;
 pub mod room;
+pub mod unpack;
