@@ -2,6 +2,7 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod archive;
 pub mod boot;
 pub mod config;
 pub mod digest;
@@ -30,3 +31,4 @@ pub mod store;
 pub mod strip;
 pub mod trace;
 pub mod units;
+pub mod unpack;
