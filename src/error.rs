@@ -21,6 +21,10 @@ pub enum Kind {
     Host,
     /// Something newer was found by `check-update` (exit code 10); no error in itself.
     Newer,
+    /// Standard output was closed by its reader (exit code 0): nothing to tell anybody.
+    Closed,
+    /// Everything was told already; only the exit code is left.
+    Told(i32),
     /// A defect of `mk` itself (exit code 70).
     Internal,
     /// Stopped by a signal; `main` raises it again so that the shell sees it.
@@ -37,6 +41,8 @@ impl Kind {
             Kind::Fetch => 4,
             Kind::Host => 5,
             Kind::Newer => 10,
+            Kind::Closed => 0,
+            Kind::Told(code) => code,
             Kind::Internal => 70,
             Kind::Interrupted(signal) => 128 + signal,
         }
