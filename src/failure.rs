@@ -324,7 +324,8 @@ fn sign(line: &str) -> Option<Sign> {
     }
     // GNU make: `make[1]: *** [Makefile:3: all] Error 2` repeats what a child has said.
     if let Some((_, said)) = line.split_once(": *** ") {
-        let repeats = said.contains("] Error ") || said.contains("] Killed") || said.starts_with("Waiting for");
+        let repeats =
+            said.contains("] Error ") || said.contains("] Killed") || said.starts_with("Waiting for");
         return Some(if repeats { Sign::Consequence } else { Sign::Cause });
     }
     // What the compiler's driver and cargo say after the fact.
@@ -343,7 +344,9 @@ fn sign(line: &str) -> Option<Sign> {
         return Some(Sign::Cause);
     }
     // bash: `build: line 3: cmake: command not found`; dash: `sh: 1: cmake: not found`.
-    if line.ends_with(": command not found") || (line.ends_with(": not found") && line.matches(": ").count() >= 3) {
+    if line.ends_with(": command not found")
+        || (line.ends_with(": not found") && line.matches(": ").count() >= 3)
+    {
         return Some(Sign::Cause);
     }
     if says_error(line) {
@@ -458,7 +461,11 @@ mod tests {
                 "./generate\nmake: *** [Makefile:3: all] Error 3\n",
                 &["make: *** [Makefile:3: all] Error 3"],
             ),
-            ("make, syntax", "Makefile:3: *** missing separator.  Stop.\n", &["Makefile:3: *** missing separator.  Stop."]),
+            (
+                "make, syntax",
+                "Makefile:3: *** missing separator.  Stop.\n",
+                &["Makefile:3: *** missing separator.  Stop."],
+            ),
             (
                 "cmake",
                 "-- Check for error: no\n\
@@ -504,7 +511,11 @@ mod tests {
                  Traceback (most recent call last):\n  File \"a.py\", line 2\n      ^^^^\nRuntimeError: gone\n",
                 &["KeyError: 'x'", "RuntimeError: gone"],
             ),
-            ("python, syntax", "  File \"a.py\", line 1\n    x =\nSyntaxError: invalid syntax\n", &["SyntaxError: invalid syntax"]),
+            (
+                "python, syntax",
+                "  File \"a.py\", line 1\n    x =\nSyntaxError: invalid syntax\n",
+                &["SyntaxError: invalid syntax"],
+            ),
             (
                 "bash",
                 "/mk/tree/pkg/x/build: line 12: cmake: command not found\n",
@@ -525,8 +536,16 @@ mod tests {
                 "patching file a.c\nHunk #1 FAILED at 12.\n1 out of 1 hunk FAILED -- saving rejects to file a.c.rej\n",
                 &["Hunk #1 FAILED at 12."],
             ),
-            ("disk", "cp: error writing 'x': No space left on device\n", &["cp: error writing 'x': No space left on device"]),
-            ("libtool", "libtool:   error: cannot find the library 'libz.la'\n", &["libtool:   error: cannot find the library 'libz.la'"]),
+            (
+                "disk",
+                "cp: error writing 'x': No space left on device\n",
+                &["cp: error writing 'x': No space left on device"],
+            ),
+            (
+                "libtool",
+                "libtool:   error: cannot find the library 'libz.la'\n",
+                &["libtool:   error: cannot find the library 'libz.la'"],
+            ),
             (
                 "cp, where nothing else is said",
                 "cp: cannot stat 'conf': No such file or directory\n",
@@ -547,9 +566,20 @@ mod tests {
     #[test]
     fn whatever_signs_a_line_is_among_the_needles() {
         for line in [
-            "a:1: *** x", "undefined reference to `x'", "ld: cannot find -lx", "multiple definition of `x'",
-            "No space left on device", "Hunk #1 FAILED", "patch: **** x", "CMake Error", "x: command not found",
-            "a: 1: x: not found", "error: x", "ERROR: x", "a: No such file or directory", "a: Permission denied",
+            "a:1: *** x",
+            "undefined reference to `x'",
+            "ld: cannot find -lx",
+            "multiple definition of `x'",
+            "No space left on device",
+            "Hunk #1 FAILED",
+            "patch: **** x",
+            "CMake Error",
+            "x: command not found",
+            "a: 1: x: not found",
+            "error: x",
+            "ERROR: x",
+            "a: No such file or directory",
+            "a: Permission denied",
             "Killed",
         ] {
             assert!(sign(line).is_some(), "{line}");

@@ -134,7 +134,8 @@ impl Progress {
         }
         let elapsed = now.duration_since(started).unwrap_or_default();
         let time = format!("  {}", units::duration(elapsed));
-        let left = self.left(now, elapsed).map(|left| format!("  {} left", units::about(left))).unwrap_or_default();
+        let left =
+            self.left(now, elapsed).map(|left| format!("  {} left", units::about(left))).unwrap_or_default();
         // In a narrow window the bar goes first, then the time that has passed.
         let (full, brief) = (format!("{text}{time}{left}"), format!("{text}{left}"));
         let space = width.saturating_sub(full.len() + 3).min(40);
@@ -159,8 +160,10 @@ impl Progress {
             *spent.entry(&running.package).or_default() +=
                 now.duration_since(running.since).unwrap_or_default().as_secs_f64();
         }
-        let under_way: f64 =
-            spent.iter().map(|(package, time)| time.min(self.weights.get(*package).map_or(0.0, |w| w * 0.95))).sum();
+        let under_way: f64 = spent
+            .iter()
+            .map(|(package, time)| time.min(self.weights.get(*package).map_or(0.0, |w| w * 0.95)))
+            .sum();
         let part = ((self.done + under_way) / self.heavy).clamp(0.0, 1.0);
         let planned = estimate * (1.0 - part);
         let paced = if part > 0.0 { elapsed.as_secs_f64() * (1.0 - part) / part } else { planned };
@@ -265,10 +268,17 @@ mod tests {
     /// 57 packages, 45 there, 1 built, one download, one build, one prepare.
     fn sample() -> Progress {
         let mut p = Progress::default();
-        let run = Event::RunStarted { name: "b-p".into(), packages: 57, reused: 45, jobs: 4, estimate: Some(240.0) };
+        let run = Event::RunStarted {
+            name: "b-p".into(),
+            packages: 57,
+            reused: 45,
+            jobs: 4,
+            estimate: Some(240.0),
+        };
         take(&mut p, 0.0, run);
         for (package, weight) in [("zlib", 10.0), ("openssh", 50.0), ("linux", 100.0), ("musl", 40.0)] {
-            let planned = Event::Planned { package: name(package), version: "1".into(), needs: vec![], weight };
+            let planned =
+                Event::Planned { package: name(package), version: "1".into(), needs: vec![], weight };
             take(&mut p, 0.0, planned);
         }
         begin(&mut p, "linux", Work::Fetch, 1.0);
@@ -280,42 +290,55 @@ mod tests {
         };
         take(&mut p, 5.0, bytes);
         begin(&mut p, "openssh", Work::Build, 2.0);
-        take(&mut p, 3.0, Event::StepStarted { package: name("openssh"), step: Step::Deploy, log: "x".into() });
+        take(
+            &mut p,
+            3.0,
+            Event::StepStarted { package: name("openssh"), step: Step::Deploy, log: "x".into() },
+        );
         begin(&mut p, "musl", Work::Prepare, 4.0);
-        take(&mut p, 5.0, Event::PackageEnded {
-            package: name("zlib"),
-            outcome: Outcome::Built,
-            reason: String::new(),
-            elapsed: Duration::from_secs(3),
-            size: 1,
-        });
+        take(
+            &mut p,
+            5.0,
+            Event::PackageEnded {
+                package: name("zlib"),
+                outcome: Outcome::Built,
+                reason: String::new(),
+                elapsed: Duration::from_secs(3),
+                size: 1,
+            },
+        );
         p
     }
 
     #[test]
     fn a_usual_window_shows_all_that_runs_and_the_bar() {
-        assert_eq!(sample().frame(at(15.3), Size { columns: 80, rows: 24 }), [
-            "  linux    fetch     14.3s  [======>                 ] 45.2 MB of 140.1 MB",
-            "  openssh  deploy    12.3s",
-            "  musl     prepare   11.3s",
-            "[===============================>        ] 46/57  15.3s  ~3 min left",
-        ]);
+        assert_eq!(
+            sample().frame(at(15.3), Size { columns: 80, rows: 24 }),
+            [
+                "  linux    fetch     14.3s  [======>                 ] 45.2 MB of 140.1 MB",
+                "  openssh  deploy    12.3s",
+                "  musl     prepare   11.3s",
+                "[===============================>        ] 46/57  15.3s  ~3 min left",
+            ]
+        );
     }
 
     #[test]
     fn a_narrow_window_loses_the_bars_and_no_line_is_as_wide_as_it() {
-        assert_eq!(sample().frame(at(15.3), Size { columns: 40, rows: 24 }), [
-            "  linux    fetch     14.3s  32%",
-            "  openssh  deploy    12.3s",
-            "  musl     prepare   11.3s",
-            "[=======>   ] 46/57  15.3s  ~3 min left",
-        ]);
-        assert_eq!(sample().frame(at(15.3), Size { columns: 20, rows: 24 }), [
-            "  linux    fetch    ",
-            "  openssh  deploy   ",
-            "  musl     prepare  ",
-            "46/57  ~3 min left",
-        ].map(|line| &line[..line.len().min(19)]));
+        assert_eq!(
+            sample().frame(at(15.3), Size { columns: 40, rows: 24 }),
+            [
+                "  linux    fetch     14.3s  32%",
+                "  openssh  deploy    12.3s",
+                "  musl     prepare   11.3s",
+                "[=======>   ] 46/57  15.3s  ~3 min left",
+            ]
+        );
+        assert_eq!(
+            sample().frame(at(15.3), Size { columns: 20, rows: 24 }),
+            ["  linux    fetch    ", "  openssh  deploy   ", "  musl     prepare  ", "46/57  ~3 min left",]
+                .map(|line| &line[..line.len().min(19)])
+        );
         for columns in 0..100 {
             for line in sample().frame(at(15.3), Size { columns, rows: 24 }) {
                 assert!(line.chars().count() < columns.max(2), "{columns}: {line:?}");
@@ -325,11 +348,14 @@ mod tests {
 
     #[test]
     fn a_low_window_shows_as_many_as_fit_and_counts_the_rest() {
-        assert_eq!(sample().frame(at(15.3), Size { columns: 60, rows: 5 }), [
-            "  linux    fetch     14.3s  [=>       ] 45.2 MB of 140.1 MB",
-            "  and 2 more",
-            "[========================>      ] 46/57  15.3s  ~3 min left",
-        ]);
+        assert_eq!(
+            sample().frame(at(15.3), Size { columns: 60, rows: 5 }),
+            [
+                "  linux    fetch     14.3s  [=>       ] 45.2 MB of 140.1 MB",
+                "  and 2 more",
+                "[========================>      ] 46/57  15.3s  ~3 min left",
+            ]
+        );
         assert_eq!(sample().frame(at(15.3), Size { columns: 80, rows: 3 }).len(), 1);
         assert_eq!(sample().frame(at(15.3), Size { columns: 80, rows: 0 }).len(), 1);
     }
@@ -354,13 +380,17 @@ mod tests {
     #[test]
     fn a_failure_is_counted_in_the_bar() {
         let mut p = sample();
-        take(&mut p, 6.0, Event::PackageEnded {
-            package: name("openssh"),
-            outcome: Outcome::Failed,
-            reason: String::new(),
-            elapsed: Duration::from_secs(3),
-            size: 0,
-        });
+        take(
+            &mut p,
+            6.0,
+            Event::PackageEnded {
+                package: name("openssh"),
+                outcome: Outcome::Failed,
+                reason: String::new(),
+                elapsed: Duration::from_secs(3),
+                size: 0,
+            },
+        );
         let frame = p.frame(at(15.3), Size { columns: 80, rows: 24 });
         assert!(frame[3].contains("47/57, 1 failed"), "{frame:?}");
     }

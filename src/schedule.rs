@@ -104,7 +104,10 @@ impl Schedule {
             node.needs.dedup();
             for &need in &node.needs {
                 let list: &mut Vec<NodeId> = dependents.get_mut(need).ok_or_else(|| {
-                    Error::new(Kind::Internal, format!("node {id} of the schedule needs node {need}, which is not there"))
+                    Error::new(
+                        Kind::Internal,
+                        format!("node {id} of the schedule needs node {need}, which is not there"),
+                    )
                 })?;
                 list.push(id);
             }
@@ -295,8 +298,12 @@ fn topological(dependents: &[Vec<NodeId>], mut open: Vec<usize>) -> Result<Vec<N
     if order.len() == open.len() {
         return Ok(order);
     }
-    let stuck: Vec<String> = (0..open.len()).filter(|&id| open[id] > 0).take(8).map(|id| id.to_string()).collect();
-    Err(Error::new(Kind::Internal, format!("the schedule has a cycle that holds up nodes {}", stuck.join(", "))))
+    let stuck: Vec<String> =
+        (0..open.len()).filter(|&id| open[id] > 0).take(8).map(|id| id.to_string()).collect();
+    Err(Error::new(
+        Kind::Internal,
+        format!("the schedule has a cycle that holds up nodes {}", stuck.join(", ")),
+    ))
 }
 
 /// What an executor tells the loop.

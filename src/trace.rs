@@ -199,7 +199,8 @@ impl Run {
     }
 
     fn open_span(&mut self, package: &PackageName, work: Option<Work>) -> Option<&mut Span> {
-        let fits = |span: &&mut Span| span.open && span.package == *package && work.is_none_or(|w| w == span.work);
+        let fits =
+            |span: &&mut Span| span.open && span.package == *package && work.is_none_or(|w| w == span.work);
         self.spans.iter_mut().rev().find(fits)
     }
 
@@ -208,7 +209,8 @@ impl Run {
     /// hidden behind what the package needs. Empty when nothing was built.
     pub fn critical_path(&self) -> Vec<(PackageName, f64)> {
         let names: Vec<&PackageName> = self.packages.keys().collect();
-        let index: HashMap<&PackageName, usize> = names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
+        let index: HashMap<&PackageName, usize> =
+            names.iter().enumerate().map(|(i, name)| (*name, i)).collect();
         let (mut before, mut build) = (vec![0.0; names.len()], vec![0.0; names.len()]);
         for span in &self.spans {
             if let Some(&at) = index.get(&span.package) {
@@ -230,7 +232,8 @@ impl Run {
         let mut ways: Vec<(f64, Option<usize>, f64)> = vec![(0.0, None, 0.0); names.len()];
         let mut ready: Vec<usize> = (0..names.len()).filter(|&at| open[at] == 0).collect();
         while let Some(at) = ready.pop() {
-            let longest = needs[at].iter().copied().max_by(|&a, &b| ways[a].0.total_cmp(&ways[b].0).then(b.cmp(&a)));
+            let longest =
+                needs[at].iter().copied().max_by(|&a, &b| ways[a].0.total_cmp(&ways[b].0).then(b.cmp(&a)));
             let (start, previous) = match longest.filter(|&need| ways[need].0 > before[at]) {
                 Some(need) => (ways[need].0, Some(need)),
                 None => (before[at], None),
@@ -270,7 +273,8 @@ impl Run {
 
     /// How many packages came from the store, whether or not they were told of one by one.
     pub fn hits(&self) -> usize {
-        let (late, early): (Vec<_>, Vec<_>) = self.with(Outcome::Reused).partition(|(_, package)| package.planned);
+        let (late, early): (Vec<_>, Vec<_>) =
+            self.with(Outcome::Reused).partition(|(_, package)| package.planned);
         self.reused.max(early.len()) + late.len()
     }
 
@@ -308,9 +312,13 @@ impl Run {
     /// The run in the Chrome trace-event format: one thread for each slot, its nodes, and the steps within.
     pub fn chrome(&self) -> Value {
         let micros = |seconds: f64| (seconds * 1e6).round();
-        let mut events = vec![json!({"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": format!("mk {}", self.name)}})];
+        let mut events = vec![
+            json!({"ph": "M", "name": "process_name", "pid": 1, "tid": 0, "args": {"name": format!("mk {}", self.name)}}),
+        ];
         for (slot, name) in self.slots() {
-            events.push(json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": slot, "args": {"name": name}}));
+            events.push(
+                json!({"ph": "M", "name": "thread_name", "pid": 1, "tid": slot, "args": {"name": name}}),
+            );
             events.push(json!({"ph": "M", "name": "thread_sort_index", "pid": 1, "tid": slot, "args": {"sort_index": slot}}));
         }
         for span in &self.spans {

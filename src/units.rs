@@ -46,7 +46,8 @@ mod tests {
     #[test]
     fn numbers_read_well_at_their_edges() {
         let secs = Duration::from_secs_f64;
-        let times: Vec<String> = [0.0, 0.04, 59.94, 59.96, 61.0, 3599.6, 7500.0].map(|s| duration(secs(s))).into();
+        let times: Vec<String> =
+            [0.0, 0.04, 59.94, 59.96, 61.0, 3599.6, 7500.0].map(|s| duration(secs(s))).into();
         assert_eq!(times, ["0.0s", "0.0s", "59.9s", "1m 00s", "1m 01s", "1h 00m", "2h 05m"]);
         let left: Vec<String> = [0.0, 7.0, 54.0, 70.0, 600.0, 9000.0].map(|s| about(secs(s))).into();
         assert_eq!(left, ["~5 s", "~10 s", "~55 s", "~1 min", "~10 min", "~2.5 h"]);

@@ -226,8 +226,12 @@ fn cancelling_starts_nothing_new_and_waits_for_what_runs() {
 
 #[test]
 fn while_held_downloads_go_on_but_no_build_starts() {
-    let nodes =
-        vec![node(0, Build, 5.0, &[]), node(1, Build, 1.0, &[0]), node(2, Build, 0.5, &[]), node(3, Fetch, 1.0, &[])];
+    let nodes = vec![
+        node(0, Build, 5.0, &[]),
+        node(1, Build, 1.0, &[0]),
+        node(2, Build, 0.5, &[]),
+        node(3, Fetch, 1.0, &[]),
+    ];
     let mut schedule = Schedule::new(nodes, limits(1, 1), false).unwrap();
     schedule.hold(true);
     assert_eq!(schedule.next(), Some(3));
@@ -296,7 +300,8 @@ fn ten_thousand_nodes_always_come_in_the_same_order() {
     let make = || -> Vec<Node> {
         (0..10_000_usize)
             .map(|i| {
-                let needs: Vec<NodeId> = if i < 10 { Vec::new() } else { vec![i / 2, i - 7, (i * 31) % (i - 5)] };
+                let needs: Vec<NodeId> =
+                    if i < 10 { Vec::new() } else { vec![i / 2, i - 7, (i * 31) % (i - 5)] };
                 node(i, if i % 3 == 0 { Fetch } else { Build }, ((i * 7919) % 100) as f64, &needs)
             })
             .collect()
