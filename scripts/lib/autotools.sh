@@ -1,4 +1,3 @@
-# shellcheck shell=bash
 # Packages that are configured by a script from autoconf.
 
 # run_configure SRC [ARG…]: configures the package in SRC for the target, in the

@@ -1,4 +1,3 @@
-# shellcheck shell=bash
 # Packages that are configured by CMake.
 
 # run_cmake SRC [ARG…]: configures the package in SRC for the target, in the

@@ -1,4 +1,3 @@
-# shellcheck shell=bash
 # Packages with Linux's build system and configuration language: the kernel,
 # busybox, and their like.
 
@@ -13,15 +12,20 @@ kernel_make() {
 
 	make -C "$src" O="$PWD" ARCH="$LINUX_CPU" CROSS_COMPILE="$TARGET-" \
 		KBUILD_BUILD_TIMESTAMP="$when" KBUILD_BUILD_VERSION=1 \
-		KBUILD_BUILD_USER=mk KBUILD_BUILD_HOST="$BOARD" "$@"
+		KBUILD_BUILD_USER=mk KBUILD_BUILD_HOST=mk "$@"
 }
 
 # kernel_config SRC FILE: configures the kernel in SRC with what FILE says; all
-# that FILE doesn't mention is off, or has its default where it's no switch.
+# that FILE (a fragment, or what savedefconfig writes) does not mention is off, or
+# has its default where it is no switch.
 # Fails if the kernel has no such option or FILE forgot what an option needs.
 kernel_config() {
 	local src="$1" file="$2"
 
+	if [ ! -f "$file" ]; then
+		echo "kernel_config: neither the product nor the board has a configuration of the kernel" >&2
+		return 1
+	fi
 	kernel_make "$src" KCONFIG_ALLCONFIG="$file" allnoconfig
 	config_check "$file" .config
 }
