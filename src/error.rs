@@ -106,8 +106,12 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         let built = Error::new(Kind::Host, error.to_string());
         match error.raw_os_error() {
-            Some(libc::ENOSPC) => built.hint("free space on that file system, or move the store with --store"),
-            Some(libc::EROFS | libc::EACCES) => built.hint("the folder must be writable by the user who runs `mk`"),
+            Some(libc::ENOSPC) => {
+                built.hint("free space on that file system, or move the store with --store")
+            }
+            Some(libc::EROFS | libc::EACCES) => {
+                built.hint("the folder must be writable by the user who runs `mk`")
+            }
             _ => built,
         }
     }
@@ -156,7 +160,10 @@ mod tests {
 
     #[test]
     fn an_error_prints_sentence_place_and_hint() {
-        let e = Error::new(Kind::Recipe, "no such thing").context("`foo`").at("pkg/foo/build:3").hint("try again");
+        let e = Error::new(Kind::Recipe, "no such thing")
+            .context("`foo`")
+            .at("pkg/foo/build:3")
+            .hint("try again");
         assert_eq!(e.to_string(), "error: `foo`: no such thing\n  pkg/foo/build:3\nhint: try again");
     }
 }
