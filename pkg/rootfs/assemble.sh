@@ -6,7 +6,7 @@
 assemble() {
 	local root="$1" definitions="$2"
 	local -A owner=() lines=()
-	local package line path kind what
+	local package line path kind what above
 	shift 2
 	mkdir -p "$root"
 	for package in "$@"; do
@@ -21,11 +21,19 @@ assemble() {
 			# A folder is there now, whoever made it; what is left to say is its mode and owner.
 			[ "$kind" != d ] || line="${line% d "$what"} m $what"
 			if [ "${lines[$path]:-$line}" != "$line" ]; then
-				disagree "${lines[$path]#* }" "${line#* }"
+				disagree "mode or owner: ${lines[$path]#* } and ${line#* }"
 			fi
 			owner[$path]="$package"
 			lines[$path]="$line"
 		done <"$PKGDEPLOYDIR/$package/rootfs_files.txt"
+	done
+	# Folders that nobody lists, but that listed files are in.
+	for path in "${!owner[@]}"; do
+		while [[ "$path" == */* ]]; do
+			path="${path%/*}"
+			rootfs_word "$path" above
+			: "${lines[$path]:="$above m 755 0 0"}"
+		done
 	done
 	printf '%s\n' "${lines[@]}" | sort >"$definitions"
 }
@@ -38,12 +46,12 @@ place_entry() {
 	mkdir -p "${to%/*}"
 	case "$kind" in
 	c | b) ;;
-	d) [ -d "$to" ] || mkdir "$to" || disagree "something else" "a folder" ;;
+	d) [ -d "$to" ] || mkdir "$to" 2>/dev/null || disagree "kind" ;;
 	m)
 		if [ -d "$from" ] && [ ! -L "$from" ]; then
-			[ -d "$to" ] || mkdir "$to" || disagree "something else" "a folder"
+			[ -d "$to" ] || mkdir "$to" 2>/dev/null || disagree "kind"
 		elif [ -e "$to" ] || [ -L "$to" ]; then
-			same_entry "$from" "$to" || disagree "other content" "this"
+			same_entry "$from" "$to" || disagree "content"
 		elif ! cp -P --preserve=mode "$from" "$to"; then
 			echo "package \`$package\` lists \`/$path\`, which it does not deploy" >&2
 			exit 1
@@ -77,16 +85,23 @@ no_link_above() {
 	done
 }
 
-# disagree THEIRS OURS: two packages have the same path, and differ.
+# disagree HOW: two packages have the same path, and differ.
 disagree() {
-	echo "packages \`${owner[$path]:-of a file below it}\` and \`$package\` both have \`/$path\`: $1, $2" >&2
+	local other="${owner[$path]:-}" below
+	# The folder in the way may be there only because of what another package has below it.
+	for below in "${!owner[@]}"; do
+		if [ -z "$other" ] && [[ "$below" == "$path"/* ]]; then
+			other="${owner[$below]}"
+		fi
+	done
+	echo "packages \`$other\` and \`$package\` both have \`/$path\`, and differ in $1" >&2
 	exit 1
 }
 
 # make_squashfs ROOT DEFINITIONS IMAGE: the same input makes the same image, byte for byte, on every machine.
 make_squashfs() {
 	# mksquashfs wants its times from options or from the environment, not from both; options set those of files too.
-	env -u SOURCE_DATE_EPOCH mksquashfs "$1" "$3" -pf "$2" -all-root -root-mode 755 \
+	env -u SOURCE_DATE_EPOCH mksquashfs "$1" "$3" -pf "$2" -root-mode 755 -root-uid 0 -root-gid 0 \
 		-mkfs-time "$SOURCE_DATE_EPOCH" -all-time "$SOURCE_DATE_EPOCH" \
 		-comp xz -b 256K -no-xattrs -no-exports -noappend -no-progress -quiet
 }

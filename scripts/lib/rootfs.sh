@@ -23,11 +23,16 @@ rootfs_files() {
 		done
 	) || return 1
 	while read -r mode path; do
-		# Spaces and quotes are what separates and groups words in a definition.
-		path="${path//\\/\\\\}"
-		path="${path// /\\ }"
-		echo "${path//\"/\\\"} m $mode 0 0"
+		rootfs_word "$path" path
+		echo "$path m $mode 0 0"
 	done <<<"$lines" | rootfs_merge "$deploy"
+}
+
+# rootfs_word PATH NAME: sets the variable NAME to PATH as definitions write it: spaces and quotes are protected.
+rootfs_word() {
+	local word="${1//\\/\\\\}"
+	word="${word// /\\ }"
+	printf -v "$2" '%s' "${word//\"/\\\"}"
 }
 
 # rootfs_mode DEPLOY PATH MODE UID GID: gives a deployed file another mode and owner.
