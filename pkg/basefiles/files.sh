@@ -2,15 +2,17 @@
 
 # deploy_etc FROM TO: the files of FROM, and those that depend on the board and the product.
 deploy_etc() {
-	local from="$1" to="$2"
+	local from="$1" to="$2" changed
 	mkdir -p "$to"
 	install -m 644 "$from"/* "$to"
 
-	# A product without ROOT_PASSWORD_HASH has no password that opens root.
-	echo "root:${ROOT_PASSWORD_HASH:-*}:::::::" >"$to/shadow"
-	echo "nobody:*:::::::" >>"$to/shadow"
+	# A product without ROOT_PASSWORD_HASH has no password that opens root. The day of the change must be there: busybox
+	# takes a line of empty fields for a broken one.
+	changed=$((SOURCE_DATE_EPOCH / 86400))
+	echo "root:${ROOT_PASSWORD_HASH:-*}:$changed:0:99999:7:::" >"$to/shadow"
+	echo "nobody:*:$changed:0:99999:7:::" >>"$to/shadow"
 	echo "${HOST_NAME:-${OS_NAME,,}}" >"$to/hostname"
-	printf '%s %s (%s, %s) \\n \\l\n\n' "$OS_NAME" "$OS_RELEASE" "$BOARD" "$PRODUCT" >"$to/issue"
+	printf '%s %s (%s, %s)\n\n' "$OS_NAME" "$OS_RELEASE" "$BOARD" "$PRODUCT" >"$to/issue"
 	cat >"$to/pygos-release" <<-END
 		NAME="$OS_NAME"
 		VERSION="$OS_RELEASE"
