@@ -232,7 +232,7 @@ impl<'a> Job<'a> {
         };
         match self.fetcher.fetch(&request, &mut progress, &|| self.cancel.is_cancelled()) {
             Ok(fetched) => {
-                for text in fetched.warnings {
+                if let Some(text) = fetched.warning {
                     self.events.send(Event::Warning { text });
                 }
                 self.state(place).archive = Some((fetched.path, fetched.digest));

@@ -62,6 +62,16 @@ fn lay(from: &Path, to: &Path, file: &dyn Fn(&Path, &Path) -> Result<()>) -> Res
     Ok(())
 }
 
+/// Makes `view` a folder of symbolic links into layers, the first the lowest: what a room shows as one, for people to look at.
+pub fn show_layers(layers: &[PathBuf], view: &Path) -> Result<()> {
+    remove_tree(view)?;
+    fs_err::create_dir_all(view)?;
+    for layer in layers {
+        lay(layer, view, &|from, to| Ok(fs_err::os::unix::fs::symlink(from, to)?))?;
+    }
+    Ok(())
+}
+
 /// What a folder held: for each path below it, inode, size and modification time.
 #[derive(Debug, Default)]
 pub struct Snapshot(HashMap<PathBuf, (u64, u64, i64, i64)>);

@@ -9,6 +9,7 @@
 //! <store>/prepared/<key>/    layer/ (what `prepare` changed), log, meta.json
 //! <store>/duration/<package> seconds of the last build
 //! <store>/failed/<view>/     folders of failed builds
+//! <store>/root/              build roots that use results
 //! <store>/lock/              locks, one file a name; empty
 //! <store>/tmp/               work in progress, one folder a process, swept when that is gone
 //! <store>/runtime/           the runtime library
@@ -269,6 +270,25 @@ impl Store {
         let folder = self.root.join("duration");
         fs_err::create_dir_all(&folder)?;
         write_atomically(&folder.join(package.as_str()), format!("{seconds:.3}\n").as_bytes())
+    }
+
+    /// Remembers a build root, so that what it uses is not removed.
+    pub fn remember_root(&self, build_root: &Path) -> Result<()> {
+        let folder = self.root.join("root");
+        fs_err::create_dir_all(&folder)?;
+        let name = Digest::of(build_root.as_os_str().as_encoded_bytes()).to_string();
+        write_atomically(&folder.join(name), build_root.as_os_str().as_encoded_bytes())
+    }
+
+    /// Build roots that were remembered, whether or not they are still there.
+    pub fn roots(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.root.join("root")).into_iter().flatten().flatten();
+        let mut roots: Vec<PathBuf> = files
+            .filter_map(|file| fs_err::read(file.path()).ok())
+            .map(|text| std::ffi::OsString::from(String::from_utf8_lossy(&text).into_owned()).into())
+            .collect();
+        roots.sort();
+        roots
     }
 
     /// Waits until no other process makes the thing of that name.

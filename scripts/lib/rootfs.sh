@@ -1,1 +1,64 @@
-# To come.
+# Root filesystem lists: what of a package goes into the image, and with which owner and mode. The list is
+# DEPLOY/rootfs_files.txt; each line is a squashfs pseudo file definition: `PATH m MODE UID GID` for what was deployed,
+# `PATH d MODE UID GID` for an empty folder, `PATH c|b MODE UID GID MAJOR MINOR` for a device node.
+# Every helper may be called several times: a path has one line, and the last word on it counts.
+
+# rootfs_files DEPLOY PATTERN...: lists each file, folder and link at and below the given relative paths, with the mode
+# that it has and root as its owner. A pattern that matches nothing is an error.
+rootfs_files() {
+	local deploy="$1"
+	local pattern match lines mode path
+	shift
+	lines=$(
+		cd "$deploy" || exit 1
+		for pattern in "$@"; do
+			pattern="${pattern#./}"
+			if ! match=$(compgen -G "${pattern#/}"); then
+				echo "rootfs_files: \`$pattern\` matches nothing in \`$deploy\`" >&2
+				exit 1
+			fi
+			while read -r match; do
+				find "${match%/}" ! -path rootfs_files.txt -printf '%m %p\n'
+			done <<<"$match"
+		done
+	) || return 1
+	while read -r mode path; do
+		rootfs_word "$path" path
+		echo "$path m $mode 0 0"
+	done <<<"$lines" | rootfs_merge "$deploy"
+}
+
+# rootfs_word PATH NAME: sets the variable NAME to PATH as definitions write it: spaces and quotes are protected.
+rootfs_word() {
+	local word="${1//\\/\\\\}"
+	word="${word// /\\ }"
+	printf -v "$2" '%s' "${word//\"/\\\"}"
+}
+
+# rootfs_mode DEPLOY PATH MODE UID GID: gives a deployed file another mode and owner.
+rootfs_mode() {
+	echo "${2#/} m $3 $4 $5" | rootfs_merge "$1"
+}
+
+# rootfs_folder DEPLOY PATH MODE [UID GID]: an empty folder that the package does not deploy.
+rootfs_folder() {
+	echo "${2#/} d $3 ${4:-0} ${5:-0}" | rootfs_merge "$1"
+}
+
+# rootfs_device DEPLOY PATH c|b MAJOR MINOR MODE [UID GID]: a device node.
+rootfs_device() {
+	echo "${2#/} $3 $6 ${7:-0} ${8:-0} $4 $5" | rootfs_merge "$1"
+}
+
+# rootfs_merge DEPLOY: puts the definitions on stdin into the package's list: one line a path, sorted by path.
+rootfs_merge() {
+	local list="$1/rootfs_files.txt"
+	local -A lines=()
+	local line
+	local pattern='^(([^\\ ]|\\.)+) '
+	while read -r line; do
+		[[ "$line" =~ $pattern ]] || continue
+		lines["${BASH_REMATCH[1]}"]="$line"
+	done < <(if [ -e "$list" ]; then cat "$list"; fi; cat)
+	printf '%s\n' "${lines[@]}" | sort >"$list"
+}

@@ -89,6 +89,13 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         (_, true) => report::Verbosity::Verbose,
         _ => report::Verbosity::Normal,
     };
+    let options = |record| report::Options {
+        form,
+        verbosity: level,
+        color: settings.environment.get("NO_COLOR").is_none_or(String::is_empty),
+        root: settings.workspace.root().to_owned(),
+        record,
+    };
     let began = Instant::now();
     let waiting: Vec<usize> = (0..plan.packages.len()).filter(|&place| plan.packages[place].action != Action::Reuse).collect();
     let weights: Vec<Option<f64>> =
@@ -98,7 +105,7 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         show_results(&loaded, &store, &found, in_rooms)?;
         loaded.digests.save(&store.digests())?;
-        let report = Report::start(receiver, form, level, settings.workspace.root(), None);
+        let report = Report::start(receiver, options(None));
         events.send(run_started(&loaded, settings, found.len(), Some(0.0)));
         events.send(Event::RunEnded { success: true, elapsed: began.elapsed() });
         drop(events);
@@ -137,7 +144,7 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
     let limits = Limits { jobs: if in_rooms { settings.jobs } else { 1 }, downloads: DOWNLOADS };
     let mut schedule = Schedule::new(nodes.clone(), limits, settings.keep_going)?;
 
-    let report = Report::start(receiver, form, level, settings.workspace.root(), Some(record.clone()));
+    let report = Report::start(receiver, options(Some(record.clone())));
     let estimate: Option<f64> = weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
     events.send(run_started(&loaded, settings, plan.packages.len() - waiting.len(), estimate));
     if let Some(text) = refused {
@@ -174,7 +181,8 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
     report.join();
     finished?;
     if let Some(trace) = trace {
-        fs_err::write(trace, crate::trace::chrome(&crate::trace::read(&record)?))?;
+        let run = crate::trace::Run::of(&crate::trace::read(&record)?);
+        fs_err::write(trace, run.map(|run| run.chrome().to_string()).unwrap_or_default())?;
     }
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
