@@ -6,6 +6,8 @@ pub mod archive;
 pub mod digest;
 pub mod error;
 pub mod event;
+pub mod fetch;
 pub mod names;
+mod origin;
 pub mod room;
 pub mod unpack;
