@@ -61,7 +61,9 @@ impl FromStr for Digest {
 
     /// Takes 64 hexadecimal digits of either case.
     fn from_str(text: &str) -> Result<Digest> {
-        let bad = || Error::new(Kind::Recipe, format!("`{text}` is no SHA-256 digest: 64 hexadecimal digits expected"));
+        let bad = || {
+            Error::new(Kind::Recipe, format!("`{text}` is no SHA-256 digest: 64 hexadecimal digits expected"))
+        };
         if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(bad());
         }

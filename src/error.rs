@@ -21,6 +21,10 @@ pub enum Kind {
     Host,
     /// Something newer was found by `check-update` (exit code 10); no error in itself.
     Newer,
+    /// Standard output was closed by its reader (exit code 0): nothing to tell anybody.
+    Closed,
+    /// Everything was told already; only the exit code is left.
+    Told(i32),
     /// A defect of `mk` itself (exit code 70).
     Internal,
     /// Stopped by a signal; `main` raises it again so that the shell sees it.
@@ -37,6 +41,8 @@ impl Kind {
             Kind::Fetch => 4,
             Kind::Host => 5,
             Kind::Newer => 10,
+            Kind::Closed => 0,
+            Kind::Told(code) => code,
             Kind::Internal => 70,
             Kind::Interrupted(signal) => 128 + signal,
         }
@@ -106,8 +112,12 @@ impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         let built = Error::new(Kind::Host, error.to_string());
         match error.raw_os_error() {
-            Some(libc::ENOSPC) => built.hint("free space on that file system, or move the store with --store"),
-            Some(libc::EROFS | libc::EACCES) => built.hint("the folder must be writable by the user who runs `mk`"),
+            Some(libc::ENOSPC) => {
+                built.hint("free space on that file system, or move the store with --store")
+            }
+            Some(libc::EROFS | libc::EACCES) => {
+                built.hint("the folder must be writable by the user who runs `mk`")
+            }
             _ => built,
         }
     }
@@ -156,7 +166,10 @@ mod tests {
 
     #[test]
     fn an_error_prints_sentence_place_and_hint() {
-        let e = Error::new(Kind::Recipe, "no such thing").context("`foo`").at("pkg/foo/build:3").hint("try again");
+        let e = Error::new(Kind::Recipe, "no such thing")
+            .context("`foo`")
+            .at("pkg/foo/build:3")
+            .hint("try again");
         assert_eq!(e.to_string(), "error: `foo`: no such thing\n  pkg/foo/build:3\nhint: try again");
     }
 }

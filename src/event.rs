@@ -1,5 +1,5 @@
 //! What happens during a run, as data. Workers send events; only the report reads them.
-//! Knows `names`, nothing that does work.
+//! Knows `names`, nothing that does work. `docs/events.md` describes the JSON form.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -80,8 +80,10 @@ pub struct Failure {
     /// Call stack in bash, innermost first; empty when the step died without a word.
     pub stack: Vec<Frame>,
     /// The step's log on the host.
+    #[serde(serialize_with = "lossy_option")]
     pub log: Option<PathBuf>,
     /// The build folder that was kept, on the host.
+    #[serde(serialize_with = "lossy_option")]
     pub kept: Option<PathBuf>,
 }
 
@@ -118,6 +120,18 @@ pub enum Event {
         /// Seconds the rest will take, guessed from earlier runs; `None` when nothing is known.
         estimate: Option<f64>,
     },
+    /// A package is part of the run; sent for each one that is not reused at once, right after `RunStarted`.
+    /// Without it a report knows neither versions nor the critical path.
+    Planned {
+        /// Which.
+        package: PackageName,
+        /// Its upstream version; empty when it has none.
+        version: String,
+        /// The packages that it needs, direct ones alone.
+        needs: Vec<PackageName>,
+        /// Seconds that its work will take, guessed from earlier runs.
+        weight: f64,
+    },
     /// A line worth telling: a fallback, a wait for memory.
     Note {
         /// The sentence, without `note:`.
@@ -146,6 +160,7 @@ pub enum Event {
         /// Where.
         slot: usize,
         /// Wall time.
+        #[serde(with = "seconds")]
         elapsed: Duration,
     },
     /// A step began; its log grows from now on.
@@ -155,6 +170,7 @@ pub enum Event {
         /// Which.
         step: Step,
         /// Its log on the host.
+        #[serde(serialize_with = "lossy")]
         log: PathBuf,
     },
     /// A step ended.
@@ -166,6 +182,7 @@ pub enum Event {
         /// How.
         exit: Exit,
         /// Wall time.
+        #[serde(with = "seconds")]
         elapsed: Duration,
     },
     /// Bytes came in; sent a few times a second.
@@ -179,26 +196,34 @@ pub enum Event {
         /// Bytes in all, where the server says.
         total: Option<u64>,
     },
-    /// A package is finished, in whatever way.
+    /// A package is finished, in whatever way. May be left out for those that `RunStarted` counts as reused.
     PackageEnded {
         /// Which.
         package: PackageName,
         /// How.
         outcome: Outcome,
-        /// Why it was built (`VERSION: 1.2 → 1.3`), or because of whom it was skipped.
+        /// Why it was built (`VERSION: 1.2 → 1.3`), or the name of the package because of which it was skipped.
         reason: String,
         /// Wall time of all its work, without waits.
+        #[serde(with = "seconds")]
         elapsed: Duration,
         /// Bytes of its output.
         size: u64,
     },
-    /// A package failed; everything that is known.
+    /// A package failed; everything that is known. Sent before the `WorkEnded` of the node that failed.
     Failed(Box<Failure>),
+    /// Processor time of everything below `mk`, where it is known; sent before `RunEnded`.
+    Usage {
+        /// User and system time together.
+        #[serde(with = "seconds")]
+        cpu: Duration,
+    },
     /// The run is over.
     RunEnded {
         /// Whether everything that was asked for is there.
         success: bool,
         /// Wall time of the run.
+        #[serde(with = "seconds")]
         elapsed: Duration,
     },
 }
@@ -206,11 +231,50 @@ pub enum Event {
 /// An event with the time at which it happened.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Stamped {
-    /// Wall clock.
+    /// Wall clock; in JSON the seconds since 1970 in UTC, with fractions.
+    #[serde(with = "clock")]
     pub time: SystemTime,
     /// What.
     #[serde(flatten)]
     pub event: Event,
+}
+
+/// A duration as seconds with fractions.
+mod seconds {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub fn serialize<S: Serializer>(time: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_f64((time.as_secs_f64() * 1e6).round() / 1e6)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        Duration::try_from_secs_f64(f64::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// A time as seconds since 1970 with fractions.
+mod clock {
+    use serde::{Deserializer, Serializer};
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    pub fn serialize<S: Serializer>(time: &SystemTime, s: S) -> Result<S::Ok, S::Error> {
+        super::seconds::serialize(&time.duration_since(UNIX_EPOCH).unwrap_or_default(), s)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<SystemTime, D::Error> {
+        let since = super::seconds::deserialize(d)?;
+        UNIX_EPOCH.checked_add(since).ok_or_else(|| serde::de::Error::custom("time out of range"))
+    }
+}
+
+/// A path that is no UTF-8 must not cost the whole event.
+fn lossy<S: serde::Serializer>(path: &std::path::Path, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&path.to_string_lossy())
+}
+
+fn lossy_option<S: serde::Serializer>(path: &Option<PathBuf>, s: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(s)
 }
 
 /// Where workers send events; cheap to clone, never blocks, silent once the report is gone.

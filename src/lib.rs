@@ -2,8 +2,43 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+pub mod archive;
+pub mod boot;
+pub mod cli;
+pub mod command;
+pub mod config;
 pub mod digest;
+pub mod elf;
 pub mod error;
+pub mod evaluate;
 pub mod event;
+pub mod executor;
+pub mod failure;
+pub mod fetch;
+pub mod filedigest;
+pub mod finish;
+pub mod graph;
+pub mod key;
+pub mod layout;
+pub mod load;
 pub mod names;
+pub mod origin;
+pub mod output;
+pub mod page;
+pub mod plan;
+pub mod process;
+pub mod progress;
+pub mod recipe;
+pub mod report;
 pub mod room;
+pub mod runtime;
+pub mod schedule;
+pub mod signals;
+pub mod stage;
+pub mod step;
+pub mod store;
+pub mod strip;
+pub mod tokens;
+pub mod trace;
+pub mod units;
+pub mod unpack;

@@ -18,6 +18,11 @@ impl PackageName {
         Ok(PackageName(text.into()))
     }
 
+    /// Stands for a package until it is known which one.
+    pub fn unknown() -> PackageName {
+        PackageName("unknown".into())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -28,8 +33,11 @@ impl PackageName {
 pub fn check(what: &str, text: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-@".contains(c);
     if text.is_empty() || text.starts_with(['.', '-']) || !text.chars().all(plain) || text.len() > 200 {
-        return Err(Error::new(Kind::Usage, format!("`{}` cannot be the name of a {what}", text.escape_debug()))
-            .hint("names are made of letters, digits, `.`, `_`, `+`, `-`, `@` and start with none of `.`, `-`"));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` cannot be the name of a {what}", text.escape_debug()),
+        )
+        .hint("names are made of letters, digits, `.`, `_`, `+`, `-`, `@` and start with none of `.`, `-`"));
     }
     Ok(())
 }

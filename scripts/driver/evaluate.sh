@@ -1,0 +1,74 @@
+# Evaluates recipes for the driver, one forked subshell each, so that none sees another's variables.
+#
+# Standard output (descriptor 3 below): answers, each a word and its value, both ended by NUL; `end` closes the answer of one recipe.
+# Standard error (descriptor 4 below): takes what a recipe prints while it is sourced.
+# Standard input: requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
+# The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
+# Its answer holds what configuration (TOOLCHAIN) adds to them.
+
+mk_report() {
+	printf '%s\0%s\0' "$1" "$2" >&3
+}
+
+mk_evaluate() {
+	local mk_recipe="$2"
+	shift 2
+	PKGNAME="$mk_name"
+	while [ $# -gt 0 ]; do
+		export "${1?}"
+		shift
+	done
+	trap 'mk_report unfinished "$?"' EXIT
+	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
+	shopt -s inherit_errexit
+	set -eE -o pipefail
+	builtin source "$mk_recipe" < /dev/null
+	mk_report status 0
+	mk_report options "$-:$BASHOPTS"
+	trap - EXIT ERR
+	set +eEu +o pipefail
+	mk_dump
+}
+
+# Prints every variable, and the text and place of every function that is not the library's.
+mk_dump() {
+	local mk_line mk_file mk_number
+	local -a mk_names=() mk_lines=()
+
+	{ printf 'variables\0'; declare -p; printf '\0'; } >&3
+	shopt -s extdebug
+	declare -F > "$MK_SCRATCH"
+	mapfile -t mk_lines < "$MK_SCRATCH"
+	declare -F "${mk_lines[@]##* }" > "$MK_SCRATCH"
+	mapfile -t mk_lines < "$MK_SCRATCH"
+	for mk_line in "${mk_lines[@]}"; do
+		mk_file="${mk_line#* }"
+		mk_number="${mk_file%% *}"
+		mk_file="${mk_file#* }"
+		if [ "$mk_file" != "$MK_LIBRARY" ] && [ "$mk_file" != "$MK_EVALUATE" ]; then
+			mk_names+=("${mk_line%% *}")
+			printf 'function\0%s %s %s\0' "${mk_line%% *}" "$mk_number" "$mk_file" >&3
+			{ printf 'text\0'; declare -f "${mk_line%% *}"; printf '\0'; } >&3
+		fi
+	done
+}
+
+exec 3>&1 4>&2 >&2
+source "$MK_LIBRARY"
+
+mk_report host "$MACHTYPE"
+while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
+	mk_words=()
+	while IFS= read -r -d '' mk_word && [ -n "$mk_word" ]; do
+		mk_words+=("$mk_word")
+	done
+	if [ -z "$mk_name" ]; then
+		builtin eval "$mk_recipe"
+		include_merge TOOLCHAIN < /dev/null
+		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
+		mk_dump
+	else
+		(mk_evaluate "$mk_name" "$mk_recipe" "${mk_words[@]}")
+	fi
+	printf 'end\0\0' >&3
+done

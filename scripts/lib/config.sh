@@ -1,0 +1,70 @@
+# Configuration files of the product and the board, looked up in MK_CONFIG_PLACES, most specific first.
+#
+# file_path_override NAME   path of the first that exists
+# cat_file_override NAME    prints the first that exists
+# cat_file_merge NAME       prints all that exist
+# include_override NAME     sources the first that exists
+# include_merge NAME        sources all that exist, in reverse, so that the most specific wins
+#
+# Every look-up is reported to the driver, found or not: a file that appears or changes later makes the result stale.
+
+file_path_override() {
+	local place
+	mk_report lookup "$1"
+	for place in "${MK_CONFIG_PLACES[@]}"; do
+		if [ -e "$place/$1" ]; then
+			printf '%s\n' "$place/$1"
+			return 0
+		fi
+	done
+}
+
+cat_file_override() {
+	local place
+	mk_report lookup "$1"
+	for place in "${MK_CONFIG_PLACES[@]}"; do
+		if [ -e "$place/$1" ]; then
+			mk_cat "$place/$1"
+			return 0
+		fi
+	done
+}
+
+cat_file_merge() {
+	local place
+	mk_report lookup "$1"
+	for place in "${MK_CONFIG_PLACES[@]}"; do
+		if [ -e "$place/$1" ]; then
+			mk_cat "$place/$1"
+		fi
+	done
+}
+
+include_override() {
+	local place
+	mk_report lookup "$1"
+	for place in "${MK_CONFIG_PLACES[@]}"; do
+		if [ -e "$place/$1" ]; then
+			builtin source "$place/$1"
+			return
+		fi
+	done
+}
+
+include_merge() {
+	local i
+	mk_report lookup "$1"
+	for ((i = ${#MK_CONFIG_PLACES[@]} - 1; i >= 0; i--)); do
+		if [ -e "${MK_CONFIG_PLACES[i]}/$1" ]; then
+			builtin source "${MK_CONFIG_PLACES[i]}/$1"
+		fi
+	done
+}
+
+# Prints a text file line by line, without a process and with its last newline put back where it lacks one.
+mk_cat() {
+	local line
+	while IFS= read -r line || [ -n "$line" ]; do
+		printf '%s\n' "$line"
+	done < "$1"
+}

@@ -1,0 +1,58 @@
+# What recipes of existing trees call to get at other recipes.
+#
+# include_pkg NAME     loads another recipe's variables and functions over the current ones
+# dependencies         prints `PACKAGE DEPENDENCY` lines, transitively, for the loaded recipe
+# fetch_package, save_toolchain, deploy_dev_cleanup, unfuck_libtool   the driver does what they did; kept so that recipes run
+# source FILE, . FILE  as the builtins, and reported to the driver as an input
+
+source() {
+	mk_report source "$1"
+	builtin source "$@"
+}
+
+.() {
+	mk_report source "$1"
+	builtin source "$@"
+}
+
+include_pkg() {
+	unset -v VERSION TARBALL URL SRCDIR SHA256SUM DEPENDS
+	unset -f prepare build deploy check_update
+	PKGNAME="$1"
+	source "$SCRIPTDIR/pkg/$1/build"
+}
+
+dependencies() {
+	local -A mk_seen=(["$PKGNAME"]=1)
+	local -a mk_queue=("$PKGNAME")
+	local mk_name mk_dependency mk_depends
+
+	while [ ${#mk_queue[@]} -gt 0 ]; do
+		mk_name="${mk_queue[0]}"
+		mk_queue=("${mk_queue[@]:1}")
+		mk_depends="$(include_pkg "$mk_name" > /dev/null && printf '%s' "$DEPENDS")"
+		for mk_dependency in $mk_depends; do
+			printf '%s %s\n' "$mk_name" "$mk_dependency"
+			if [ -z "${mk_seen[$mk_dependency]}" ]; then
+				mk_seen[$mk_dependency]=1
+				mk_queue+=("$mk_dependency")
+			fi
+		done
+	done
+}
+
+fetch_package() {
+	:
+}
+
+save_toolchain() {
+	:
+}
+
+deploy_dev_cleanup() {
+	:
+}
+
+unfuck_libtool() {
+	:
+}

@@ -1,0 +1,234 @@
+//! The command line: what can be typed, and what follows from it. Knows every command.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::command;
+use crate::config::{Format, Rooms, Settings};
+use crate::error::Result;
+use crate::layout::Workspace;
+
+/// Builds embedded Linux systems from a tree of plain bash recipes.
+///
+/// `mk BOARD PRODUCT` builds the package `release-BOARD` and all that it needs, in the current folder.
+#[derive(Debug, Parser)]
+#[command(name = "mk", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(override_usage = "mk [OPTIONS] BOARD PRODUCT [PACKAGE]...\n       mk [OPTIONS] COMMAND ...")]
+#[command(after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 a step of a package failed; 2 what was typed makes no sense; 3 the tree is wrong; \
+4 a source could not be had; 5 the machine, the workspace or the store does not allow it; 70 a defect of mk; \
+128+N ended by signal N.
+
+Examples:
+  mk qemu-x86_64 minimal        build the system image
+  mk run qemu-x86_64 minimal    boot it in QEMU
+  mk plan qemu-x86_64 minimal   say what would be built, and why
+  mk log busybox                look into a package's logs";
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Folder that holds pkg/, board/ and product/; found from here or from the program when not given
+    #[arg(short, long, value_name = "DIR", env = "MK_TREE", global = true)]
+    tree: Option<PathBuf>,
+    /// Folder to work in: downloads, build roots and logs go there
+    #[arg(short = 'C', long, value_name = "DIR", default_value = ".", global = true)]
+    workspace: PathBuf,
+    /// Folder of results, shared by workspaces [default: ~/.cache/mk]
+    #[arg(long, value_name = "DIR", env = "MK_STORE", global = true)]
+    store: Option<PathBuf>,
+    /// Most compilers at once [default: the number of processors]
+    #[arg(short, long, value_name = "N", env = "MK_JOBS", global = true, allow_hyphen_values = true)]
+    jobs: Option<String>,
+    /// Go on with what does not depend on a failure
+    #[arg(short, long, global = true)]
+    keep_going: bool,
+    /// Fetch nothing
+    #[arg(long, global = true)]
+    offline: bool,
+    /// Run steps in private rooms
+    #[arg(long, value_name = "WHEN", env = "MK_ROOMS", default_value = "auto", global = true)]
+    rooms: Rooms,
+    /// Form of reports and listings
+    #[arg(long, value_name = "FORM", default_value = "human", global = true)]
+    format: Format,
+    /// Print errors alone
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Follow the logs, each line marked with its package
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+/// A board and a product.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// Folder of board/
+    pub board: String,
+    /// Folder of product/
+    pub product: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a board's system, or only some packages and what they need (the same as `mk BOARD PRODUCT`)
+    #[command(after_help = "Examples:\n  mk qemu-x86_64 minimal\n  mk -j4 --keep-going qemu-x86_64 minimal busybox dropbear")]
+    Build {
+        #[command(flatten)]
+        target: Target,
+        /// Build these and what they need, in place of the whole system
+        packages: Vec<String>,
+        /// Write a Chrome trace of the run
+        #[arg(long, value_name = "FILE")]
+        trace: Option<PathBuf>,
+    },
+    /// Say what would be done, in build order, and why
+    #[command(after_help = "Examples:\n  mk plan qemu-x86_64 minimal\n  mk plan qemu-x86_64 minimal zlib --format json")]
+    Plan {
+        #[command(flatten)]
+        target: Target,
+        /// Plan these and what they need
+        packages: Vec<String>,
+    },
+    /// Say why packages would be built: every changed input, old → new
+    #[command(after_help = "Examples:\n  mk why qemu-x86_64 minimal\n  mk why qemu-x86_64 minimal zlib")]
+    Why {
+        #[command(flatten)]
+        target: Target,
+        /// Explain these alone
+        packages: Vec<String>,
+    },
+    /// Show a package's logs
+    #[command(after_help = "Examples:\n  mk log busybox\n  mk log busybox build\n  mk log --failed\n  mk log --list")]
+    Log(command::log::Options),
+    /// Boot a built system in QEMU, with its console on the terminal
+    #[command(after_help = "Examples:\n  mk run qemu-x86_64 minimal\n  mk run qemu-x86_64 minimal --test")]
+    Run(command::run::Options),
+    /// Open a shell in a package's room, just before `build` or after a failure
+    #[command(after_help = "Examples:\n  mk shell qemu-x86_64 minimal zlib")]
+    Shell(command::shell::Options),
+    /// Look at, check or shrink the store of results
+    #[command(after_help = "Examples:\n  mk store list\n  mk store verify")]
+    Store(command::store::Options),
+    /// Remove from the store what no build root uses
+    #[command(after_help = "Examples:\n  mk gc --dry-run\n  mk gc --older-than 30 --larger-than 20G")]
+    Gc(command::gc::Options),
+    /// Build again without the store and compare: are outputs reproducible?
+    #[command(after_help = "Examples:\n  mk verify qemu-x86_64 minimal zlib")]
+    Verify(command::verify::Options),
+    /// Write one HTML page about the last build
+    #[command(after_help = "Examples:\n  mk report\n  mk report --output build.html")]
+    Report(command::report::Options),
+}
+
+/// The clap definition, for completions and documentation.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+/// Puts `build` before the first word that is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`.
+fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
+    let definition = definition();
+    let takes_value = |option: &str| {
+        definition.get_arguments().any(|argument| {
+            let long = argument.get_long().is_some_and(|long| option.strip_prefix("--") == Some(long));
+            let short = argument.get_short().is_some_and(|short| {
+                option.strip_prefix('-').is_some_and(|letters| !letters.starts_with('-') && letters.ends_with(short))
+            });
+            (long || short) && argument.get_action().takes_values()
+        })
+    };
+    let mut result = arguments;
+    let mut at = 1;
+    while at < result.len() {
+        let word = result[at].to_string_lossy().into_owned();
+        if word == "--" {
+            result.insert(at, "build".into());
+            break;
+        }
+        if word.starts_with('-') && word.len() > 1 {
+            at += if takes_value(&word) { 2 } else { 1 };
+            continue;
+        }
+        if definition.find_subcommand(&word).is_none() {
+            result.insert(at, "build".into());
+        }
+        break;
+    }
+    result
+}
+
+/// Parses and carries out.
+pub fn run(arguments: Vec<OsString>) -> Result<()> {
+    let cli = match Cli::try_parse_from(with_command(arguments)) {
+        Ok(cli) => cli,
+        Err(error) => return command::usage(&error),
+    };
+    let Options { tree, workspace, store, jobs, keep_going, offline, rooms, format, quiet, verbose } = cli.options;
+    let environment: HashMap<String, String> =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let settings = Settings {
+        tree,
+        workspace: Workspace::new(&workspace)?,
+        store: match store {
+            Some(store) => store,
+            None => Settings::default_store(&environment)?,
+        },
+        jobs: Settings::jobs(jobs.as_deref())?,
+        keep_going,
+        offline,
+        rooms,
+        format,
+        quiet,
+        verbose,
+        environment,
+        evaluation_limit: Duration::from_secs(20),
+    };
+    match cli.command {
+        Command::Build { target, packages, trace } => command::build::run(&settings, &target, &packages, trace.as_deref()),
+        Command::Plan { target, packages } => command::plan::run(&settings, &target, &packages),
+        Command::Why { target, packages } => command::why::run(&settings, &target, &packages),
+        Command::Log(options) => command::log::run(&settings, &options),
+        Command::Run(options) => command::run::run(&settings, &options),
+        Command::Shell(options) => command::shell::run(&settings, &options),
+        Command::Store(options) => command::store::run(&settings, &options),
+        Command::Gc(options) => command::gc::run(&settings, &options),
+        Command::Verify(options) => command::verify::run(&settings, &options),
+        Command::Report(options) => command::report::run(&settings, &options),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn a_word_that_is_no_command_is_a_board() {
+        let of = |line: &str| {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            with_command(words).iter().map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(of("mk board product"), "mk build board product");
+        assert_eq!(of("mk -j 4 -kq --tree /t board product"), "mk -j 4 -kq --tree /t build board product");
+        assert_eq!(of("mk -qj 4 board product"), "mk -qj 4 build board product");
+        assert_eq!(of("mk --tree=/t plan board product"), "mk --tree=/t plan board product");
+        assert_eq!(of("mk --help"), "mk --help");
+        assert_eq!(of("mk build log minimal"), "mk build log minimal");
+    }
+}

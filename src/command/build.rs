@@ -1,0 +1,243 @@
+//! `mk BOARD PRODUCT`: plans, carries the plan out, shows the result.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::cli::Target;
+use crate::config::{Format, Rooms, Settings};
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::executor::{Job, Local, link_view};
+use crate::fetch::Fetcher;
+use crate::load::{self, Loaded};
+use crate::names::PackageName;
+use crate::plan::{Action, Found, Plan, Planner};
+use crate::report::{self, Report};
+use crate::room::{Cancel, RoomServer};
+use crate::schedule::{self, Limits, Schedule, Wake};
+use crate::store::{self, Store};
+use crate::tokens::Tokens;
+use crate::{signals, stage};
+
+/// Downloads at once.
+const DOWNLOADS: usize = 4;
+
+/// What a build came to.
+pub struct Built {
+    /// What was read.
+    pub loaded: Loaded,
+    /// Each package's result, by place; `None` where it failed or was not tried.
+    pub found: Vec<Option<Found>>,
+    /// Whether everything is there.
+    pub success: bool,
+}
+
+/// Carries out the command.
+pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<()> {
+    let built = build(settings, &settings.store()?, target, packages, trace)?;
+    if built.success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
+}
+
+/// Builds; also used by commands that need the result.
+pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<Built> {
+    let loaded = load::load(settings, shared, &target.board, &target.product, packages)?;
+    let build_root = loaded.build_root.clone();
+    for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
+        fs_err::create_dir_all(folder)?;
+    }
+    let private = || Store::open(&build_root.private_store());
+    let mut in_rooms = settings.rooms != Rooms::Never;
+    let mut store = if in_rooms { shared.clone() } else { private()? };
+    let mut plan = planner(&loaded, &store, &loaded.ingredients(in_rooms)).plan()?;
+    let nothing = |plan: &Plan| plan.packages.iter().all(|planned| planned.action == Action::Reuse);
+
+    let mut server = None;
+    let mut refused = None;
+    if !nothing(&plan) {
+        // Every thread that read recipes has ended: the server is forked from a process with one.
+        let started = RoomServer::start()?;
+        if in_rooms {
+            let scratch = tempfile::tempdir_in(store.root())?;
+            if let Err(why) = started.probe(scratch.path()) {
+                if settings.rooms == Rooms::Always {
+                    return Err(Error::new(Kind::Host, format!("this machine refuses rooms: {why}"))
+                        .hint("`--rooms never` builds without them, one package at a time"));
+                }
+                in_rooms = false;
+                store = private()?;
+                plan = planner(&loaded, &store, &loaded.ingredients(in_rooms)).plan()?;
+                refused = Some(format!("no rooms: {why}; building one package at a time, results stay in this build root"));
+            }
+        }
+        server = Some(started);
+    }
+
+    let ingredients = loaded.ingredients(in_rooms);
+    let planner = planner(&loaded, &store, &ingredients);
+    let (events, receiver) = Events::channel();
+    let form = match settings.format {
+        Format::Json => report::Form::Json,
+        Format::Human if std::io::stderr().is_terminal() => report::Form::Human,
+        _ => report::Form::Plain,
+    };
+    let level = match (settings.quiet, settings.verbose) {
+        (true, _) => report::Verbosity::Quiet,
+        (_, true) => report::Verbosity::Verbose,
+        _ => report::Verbosity::Normal,
+    };
+    let options = |record| report::Options {
+        form,
+        verbosity: level,
+        color: settings.environment.get("NO_COLOR").is_none_or(String::is_empty),
+        root: settings.workspace.root().to_owned(),
+        record,
+    };
+    let began = Instant::now();
+    let waiting: Vec<usize> = (0..plan.packages.len()).filter(|&place| plan.packages[place].action != Action::Reuse).collect();
+    let weights: Vec<Option<f64>> =
+        waiting.iter().map(|&place| store.duration(&loaded.graph.packages[place].name)).collect();
+    let record = build_root.logs().join("events.json");
+    let Some(server) = server else {
+        let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
+        show_results(&loaded, &store, &found, in_rooms)?;
+        loaded.digests.save(&store.digests())?;
+        let report = Report::start(receiver, options(None));
+        events.send(run_started(&loaded, settings, found.len(), Some(0.0)));
+        events.send(Event::RunEnded { success: true, elapsed: began.elapsed() });
+        drop(events);
+        report.join();
+        return Ok(Built { loaded, found, success: true });
+    };
+
+    let temporary = store.temporary()?;
+    let cancel = Cancel::new()?;
+    let tokens = match settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose() {
+        Ok(Some(Some(tokens))) => tokens,
+        Ok(_) => Tokens::new(settings.jobs)?,
+        Err(error) => {
+            refused.get_or_insert_with(|| format!("{}; using {} jobs of its own", error.message, settings.jobs));
+            Tokens::new(settings.jobs)?
+        }
+    };
+    let fetcher = Fetcher::new(crate::fetch::Settings::default());
+    let job = Job {
+        loaded: &loaded,
+        planner: &planner,
+        store: &store,
+        workspace: &settings.workspace,
+        rooms: &server,
+        in_rooms,
+        fetcher: &fetcher,
+        offline: settings.offline,
+        cancel: &cancel,
+        tokens: &tokens,
+        jobs: settings.jobs,
+        events: &events,
+        temporary: &temporary,
+        states: Job::states(&plan),
+    };
+    let nodes = job.nodes(&plan);
+    let limits = Limits { jobs: if in_rooms { settings.jobs } else { 1 }, downloads: DOWNLOADS };
+    let mut schedule = Schedule::new(nodes.clone(), limits, settings.keep_going)?;
+
+    let report = Report::start(receiver, options(Some(record.clone())));
+    let estimate: Option<f64> = weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
+    events.send(run_started(&loaded, settings, plan.packages.len() - waiting.len(), estimate));
+    if let Some(text) = refused {
+        events.send(Event::Note { text });
+    }
+    for (&place, weight) in waiting.iter().zip(&weights) {
+        let recipe = &loaded.graph.packages[place];
+        events.send(Event::Planned {
+            package: recipe.name.clone(),
+            version: recipe.version().to_owned(),
+            needs: recipe.depends.clone(),
+            weight: weight.unwrap_or(0.0),
+        });
+        if !recipe.evaluated.noise.trim().is_empty() {
+            let said = recipe.evaluated.noise.trim().lines().next().unwrap_or_default();
+            events.send(Event::Warning { text: format!("pkg/{}/build prints while it is read: `{said}`", recipe.name) });
+        }
+    }
+    let (sender, wakes) = mpsc::channel::<Wake>();
+    let watch = signals::watch(cancel.clone(), sender.clone())?;
+    std::thread::scope(|scope| {
+        let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
+        schedule::drive(&mut schedule, &mut local);
+    });
+    let stopped = watch.heard();
+
+    let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
+    let success = found.iter().all(Option::is_some) && stopped.is_none();
+    let finished = show_results(&loaded, &store, &found, in_rooms).and_then(|()| loaded.digests.save(&store.digests()));
+    events.send(Event::Usage { cpu: job.cpu() });
+    events.send(Event::RunEnded { success, elapsed: began.elapsed() });
+    drop(job);
+    drop(events);
+    report.join();
+    finished?;
+    if let Some(trace) = trace {
+        let run = crate::trace::Run::of(&crate::trace::read(&record)?);
+        fs_err::write(trace, run.map(|run| run.chrome().to_string()).unwrap_or_default())?;
+    }
+    if let Some(signal) = stopped {
+        return Err(Error::new(Kind::Interrupted(signal), ""));
+    }
+    Ok(Built { loaded, found, success })
+}
+
+/// The planner of a store.
+pub fn planner<'a>(loaded: &'a Loaded, store: &'a Store, ingredients: &'a crate::key::Ingredients<'a>) -> Planner<'a> {
+    Planner { graph: &loaded.graph, ingredients, store, build_root: &loaded.build_root }
+}
+
+fn run_started(loaded: &Loaded, settings: &Settings, reused: usize, estimate: Option<f64>) -> Event {
+    Event::RunStarted {
+        name: loaded.name(),
+        packages: loaded.graph.packages.len(),
+        reused,
+        jobs: settings.jobs,
+        estimate,
+    }
+}
+
+/// Keys of the results that a build root shows, by package.
+pub type Used = BTreeMap<PackageName, Digest>;
+
+/// Reads what a build root shows.
+pub fn used(build_root: &crate::layout::BuildRoot) -> Used {
+    let text = std::fs::read(build_root.state().join("keys.json")).unwrap_or_default();
+    serde_json::from_slice(&text).unwrap_or_default()
+}
+
+/// Makes the build root show the results: `deploy/<package>`, `toolchain`, and the manifests for the next `mk why`.
+fn show_results(loaded: &Loaded, store: &Store, found: &[Option<Found>], in_rooms: bool) -> Result<()> {
+    let root = &loaded.build_root;
+    let before = used(root);
+    let mut now = before.clone();
+    let mut layers = Vec::new();
+    for (recipe, found) in loaded.graph.packages.iter().zip(found) {
+        let Some(found) = found else { continue };
+        link_view(&found.entry.deploy(), &root.deploy().join(recipe.name.as_str()))?;
+        if found.entry.meta.toolchain {
+            layers.push(found.entry.toolchain());
+        }
+        if before.get(&recipe.name) != Some(&found.entry.key) {
+            let path = root.state().join("manifest").join(recipe.name.as_str());
+            store::write_atomically(&path, found.manifest.to_string().as_bytes())?;
+            now.insert(recipe.name.clone(), found.entry.key);
+        }
+    }
+    if now != before {
+        store::write_atomically(&root.state().join("keys.json"), &serde_json::to_vec(&now).unwrap_or_default())?;
+        store.remember_root(root.root())?;
+        if in_rooms {
+            stage::show_layers(&layers, &root.toolchain())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! What each command does, one file each.
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::BuildRoot;
+use crate::output;
+
+pub mod build;
+pub mod gc;
+pub mod log;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod shell;
+pub mod store;
+pub mod verify;
+pub mod why;
+
+/// What clap says: help and version are data, the rest is an error of usage in our own form.
+pub fn usage(error: &clap::Error) -> Result<()> {
+    use clap::error::ErrorKind;
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::data(&error.render().to_string()),
+        _ => {
+            let text = error.render().to_string();
+            let mut lines = text.trim_end().lines();
+            let first = lines.next().unwrap_or_default();
+            let mut built = Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`"));
+            for line in lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
+                built = match line.strip_prefix("tip: ") {
+                    Some(tip) => built.hint(tip.replace('\'', "`")),
+                    None => built.at(line),
+                };
+            }
+            Err(built.hint("`mk --help` lists commands and options"))
+        }
+    }
+}
+
+/// The build root that a command without board and product means: the named one, the only one, or the one built last.
+pub fn choose_build_root(settings: &crate::config::Settings, name: Option<&str>) -> Result<BuildRoot> {
+    let roots = settings.workspace.build_roots()?;
+    let folder = settings.workspace.root().display();
+    if let Some(name) = name {
+        let names: Vec<String> = roots.iter().map(BuildRoot::name).collect();
+        return roots
+            .into_iter()
+            .find(|root| root.name() == name)
+            .ok_or_else(|| crate::load::unknown("build root", name, &format!("{folder}/{name}"), &names));
+    }
+    let age = |root: &BuildRoot| fs_err::metadata(root.state()).and_then(|meta| meta.modified()).ok();
+    roots
+        .into_iter()
+        .max_by_key(age)
+        .ok_or_else(|| Error::new(Kind::Usage, format!("nothing was built in `{folder}`")).hint("name the workspace with -C DIR"))
+}

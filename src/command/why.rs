@@ -1,0 +1,40 @@
+//! `mk why`: every changed input of what would be built.
+
+use std::fmt::Write;
+
+use crate::cli::Target;
+use crate::config::Settings;
+use crate::error::Result;
+use crate::output;
+use crate::plan::Action;
+
+/// Carries out the command.
+pub fn run(settings: &Settings, target: &Target, packages: &[String]) -> Result<()> {
+    let (loaded, plan) = super::plan::plan(settings, target, &[])?;
+    let mut places = Vec::new();
+    for package in packages {
+        places.push(loaded.place(package)?);
+    }
+    let mut text = String::new();
+    for (place, (recipe, planned)) in loaded.graph.packages.iter().zip(&plan.packages).enumerate() {
+        let asked = places.contains(&place);
+        let line = match planned.action {
+            Action::Reuse if asked => "reuse: nothing that it depends on has changed",
+            Action::Reuse => continue,
+            _ if !packages.is_empty() && !asked => continue,
+            Action::Build => "build",
+            Action::Maybe => "maybe",
+        };
+        let _ = writeln!(text, "{}: {line}", recipe.name);
+        if planned.changes.is_empty() && planned.action != Action::Reuse {
+            let _ = writeln!(text, "  {}", planned.reason);
+        }
+        for change in &planned.changes {
+            let _ = writeln!(text, "  {change}");
+        }
+    }
+    if text.is_empty() {
+        text.push_str("nothing would be built: every result is there\n");
+    }
+    output::data(&text)
+}

@@ -1,0 +1,100 @@
+//! What was typed and the environment, resolved once. Nothing below reads flags or the environment.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Tree, Workspace};
+use crate::store::Store;
+
+/// Whether steps run in rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rooms {
+    /// Where this machine allows it.
+    Auto,
+    /// Or not at all.
+    Always,
+    /// Without rooms: one package at a time, results kept out of the shared store.
+    Never,
+}
+
+/// The form of reports and listings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For a person: progress on a terminal, tables.
+    Human,
+    /// One plain line for each thing that happens.
+    Plain,
+    /// For programs.
+    Json,
+}
+
+/// Resolved settings of one call.
+#[derive(Debug)]
+pub struct Settings {
+    /// `--tree`, `MK_TREE`, or found.
+    pub tree: Option<PathBuf>,
+    /// The folder to work in.
+    pub workspace: Workspace,
+    /// `--store`, `MK_STORE`, or the user's cache folder.
+    pub store: PathBuf,
+    /// Most steps and compilers at once.
+    pub jobs: usize,
+    /// Whether to go on after a failure.
+    pub keep_going: bool,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// Whether steps run in rooms.
+    pub rooms: Rooms,
+    /// How to report.
+    pub format: Format,
+    /// Errors alone.
+    pub quiet: bool,
+    /// Follow the logs.
+    pub verbose: bool,
+    /// The caller's environment.
+    pub environment: HashMap<String, String>,
+    /// How long one recipe may take to be read.
+    pub evaluation_limit: Duration,
+}
+
+/// Most jobs that make sense to ask for.
+const JOBS_MAX: usize = 4096;
+
+impl Settings {
+    /// Checks a number of jobs: `None` is the number of processors.
+    pub fn jobs(text: Option<&str>) -> Result<usize> {
+        let Some(text) = text else {
+            return Ok(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get));
+        };
+        match text.parse() {
+            Ok(n) if (1..=JOBS_MAX).contains(&n) => Ok(n),
+            _ => Err(Error::new(Kind::Usage, format!("`{}` is no number of jobs", text.escape_debug()))
+                .hint(format!("-j takes a number from 1 to {JOBS_MAX}; without it every processor is used"))),
+        }
+    }
+
+    /// The store's folder where none is named: `$XDG_CACHE_HOME/mk`, else `$HOME/.cache/mk`.
+    pub fn default_store(environment: &HashMap<String, String>) -> Result<PathBuf> {
+        let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        absolute("XDG_CACHE_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+            .map(|cache| cache.join("mk"))
+            .ok_or_else(|| {
+                Error::new(Kind::Usage, "no place for the store: neither HOME nor XDG_CACHE_HOME is set")
+                    .hint("name a folder with --store DIR or MK_STORE")
+            })
+    }
+
+    /// Finds the tree.
+    pub fn tree(&self) -> Result<Tree> {
+        let program = std::env::current_exe().ok();
+        Tree::find(self.tree.as_deref(), self.workspace.root(), program.as_deref())
+    }
+
+    /// Opens the shared store.
+    pub fn store(&self) -> Result<Store> {
+        Store::open(&self.store)
+    }
+}

@@ -1,0 +1,639 @@
+//! Asks bash what recipes say: several warm bash processes, one forked subshell a recipe.
+//! The only module that reads what bash prints. Knows `layout`, `names`, `runtime`; decides nothing about packages.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsFd;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Kind, Result};
+use crate::layout::{Tree, room};
+use crate::names::PackageName;
+use crate::runtime::Runtime;
+
+/// A variable as `declare -p` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    /// Attributes: `-`, `x` (exported), `a` (array), `A` (associative), `i`, `r`, …
+    pub flags: String,
+    /// The text of a scalar, or bash's own notation of an array's elements.
+    pub value: String,
+}
+
+impl Variable {
+    /// Whether it is an array of either kind.
+    pub fn is_array(&self) -> bool {
+        self.flags.contains(['a', 'A'])
+    }
+}
+
+/// A function that a recipe defines.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Function {
+    /// The file that defines it, relative to the tree where it lies there.
+    pub file: String,
+    /// The line where it begins.
+    pub line: u32,
+    /// Its text as bash prints it: comments and layout are gone.
+    pub text: String,
+}
+
+/// What sourcing some bash text came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluated {
+    /// Variables that were set or changed.
+    pub variables: BTreeMap<String, Variable>,
+    /// Functions that were defined.
+    pub functions: BTreeMap<String, Function>,
+    /// Shell options in effect at its end, when they differ from the driver's own.
+    pub options: String,
+    /// Configuration names that were looked up, found or not.
+    pub lookups: BTreeSet<String>,
+    /// Files that were sourced beside the recipe.
+    pub sources: BTreeSet<PathBuf>,
+    /// Variables of the caller's environment that were handed in because the text names them.
+    pub passed: BTreeMap<String, String>,
+    /// What it printed, which it should not.
+    pub noise: String,
+}
+
+impl Evaluated {
+    /// The value of a scalar; empty when it is unset.
+    pub fn get(&self, name: &str) -> &str {
+        self.variables.get(name).map_or("", |variable| variable.value.as_str())
+    }
+}
+
+/// What every evaluation starts from.
+pub struct Setting<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// The runtime library on disk.
+    pub runtime: &'a Runtime,
+    /// The configuration places, most specific first.
+    pub places: &'a [PathBuf; 3],
+    /// Shell variables known before any configuration: `BOARD`, `PRODUCT`, `NUMJOBS`, …
+    pub base: &'a [(String, String)],
+    /// `OS_RELEASE`, asked for when the first recipe names it, since it costs a run of git.
+    pub release: &'a (dyn Fn() -> String + Sync),
+    /// The caller's environment, from which a recipe gets what its text names.
+    pub environment: &'a HashMap<String, String>,
+    /// How long one recipe may take.
+    pub limit: Duration,
+    /// Most bash processes at once.
+    pub workers: usize,
+}
+
+/// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
+const NEVER_PASSED: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "PWD", "OLDPWD", "LANG", "TZ", "TMPDIR", "IFS", "SHLVL", "_", "MAKEFLAGS",
+    "MAKELEVEL", "MFLAGS", "HOSTNAME", "SOURCE_DATE_EPOCH", "PS1", "PS4", "LINENO", "RANDOM", "UID", "EUID", "PPID", "COLUMNS", "LINES",
+    "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "LD_PRELOAD", "LD_LIBRARY_PATH", "EDITOR", "PAGER", "DISPLAY", "MAIL",
+];
+
+/// Identifiers in a text: whatever could be the name of a variable or a function.
+pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+}
+
+/// One running bash.
+struct Worker<'a> {
+    setting: &'a Setting<'a>,
+    child: Child,
+    requests: ChildStdin,
+    answers: ChildStdout,
+    unread: Vec<u8>,
+    noise: std::fs::File,
+    heard: u64,
+    environment: Evaluated,
+    host: String,
+    /// `$-` and `$BASHOPTS` of a recipe that changes neither.
+    plain: String,
+    _scratch: tempfile::NamedTempFile,
+}
+
+impl Drop for Worker<'_> {
+    fn drop(&mut self) {
+        // A recipe may have left children; they are in bash's own process group.
+        let group = nix::unistd::Pid::from_raw(self.child.id() as i32);
+        let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+/// The records of one answer.
+type Records = Vec<(String, String)>;
+
+impl<'a> Worker<'a> {
+    fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
+        let scratch = tempfile::NamedTempFile::new()?;
+        let noise = tempfile::tempfile()?;
+        let mut command = Command::new("bash");
+        command
+            .args(["--norc", "--noprofile"])
+            .arg(setting.runtime.evaluate())
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .env("LC_ALL", "C")
+            .env("HOME", room::HOME)
+            .env("MK_LIBRARY", setting.runtime.library())
+            .env("MK_EVALUATE", setting.runtime.evaluate())
+            .env("MK_SCRATCH", scratch.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(noise.try_clone()?)
+            .process_group(0)
+            .current_dir(setting.tree.root());
+        let mut child = command
+            .spawn()
+            .map_err(|error| Error::new(Kind::Host, format!("cannot run `bash`: {error}")).hint("install bash 5 or newer"))?;
+        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Error::new(Kind::Internal, "bash was started without pipes"));
+        };
+        let mut worker = Worker {
+            setting,
+            child,
+            requests,
+            answers,
+            unread: Vec::new(),
+            noise,
+            heard: 0,
+            environment: Evaluated::default(),
+            host: String::new(),
+            plain: String::new(),
+            _scratch: scratch,
+        };
+        worker.set_up()?;
+        Ok(worker)
+    }
+
+    /// Sets the base variables and reads the TOOLCHAIN files.
+    fn set_up(&mut self) -> Result<()> {
+        let mut prelude = String::new();
+        for (name, value) in self.setting.base {
+            prelude.push_str(&format!("{name}={}\n", quote(value)));
+        }
+        let places: Vec<String> = self.setting.places.iter().map(|place| quote(&place.to_string_lossy())).collect();
+        prelude.push_str(&format!("MK_CONFIG_PLACES=({})\n", places.join(" ")));
+        let records = self.ask("", &prelude, &[])?;
+        let value = |name| records.iter().find(|(word, _)| word == name).map(|(_, value)| value.clone()).unwrap_or_default();
+        (self.host, self.plain) = (value("host"), value("plain"));
+        self.environment = self.read(&records, None)?;
+        let noise = self.heard_noise()?;
+        if !noise.is_empty() {
+            return Err(Error::new(Kind::Recipe, "a `TOOLCHAIN` file prints while it is read").at(noise.trim_end().to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Evaluates one recipe.
+    fn evaluate(&mut self, package: &PackageName) -> Result<Evaluated> {
+        let recipe = self.setting.tree.recipe(package.as_str());
+        let mut texts = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        if texts.as_bytes().contains(&0) {
+            return Err(Error::new(Kind::Recipe, format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe))));
+        }
+        loop {
+            let passed: BTreeMap<String, String> = identifiers(&texts)
+                .filter(|name| !NEVER_PASSED.contains(name) && !name.starts_with("LC_") && !name.starts_with("MK_"))
+                .filter_map(|name| self.setting.environment.get(name).map(|value| (name.to_owned(), value.clone())))
+                .filter(|(name, _)| !self.setting.base.iter().any(|(base, _)| base == name))
+                .collect();
+            let mut words: Vec<String> = passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            if identifiers(&texts).any(|name| name == "OS_RELEASE") {
+                words.push(format!("OS_RELEASE={}", (self.setting.release)()));
+            }
+            let records = self.ask(package.as_str(), &recipe.to_string_lossy(), &words)?;
+            let noise = self.heard_noise()?;
+            let mut evaluated = self.read(&records, Some((&recipe, &noise)))?;
+            evaluated.noise = noise;
+            // A file that the recipe sources may name more of the environment than the recipe itself.
+            let mut more = String::new();
+            for source in &evaluated.sources {
+                if let Ok(text) = fs_err::read(self.setting.tree.root().join(source)) {
+                    more.push_str(&String::from_utf8_lossy(&text));
+                    more.push('\n');
+                }
+            }
+            if identifiers(&more).all(|name| passed.contains_key(name) || !self.setting.environment.contains_key(name))
+                || texts.contains(&more)
+            {
+                evaluated.passed = passed;
+                return Ok(evaluated);
+            }
+            texts.push_str(&more);
+        }
+    }
+
+    /// Sends one request and takes all records of its answer.
+    fn ask(&mut self, package: &str, recipe: &str, words: &[String]) -> Result<Records> {
+        let mut request = format!("{package}\0{recipe}\0");
+        for word in words {
+            request.push_str(word);
+            request.push('\0');
+        }
+        request.push('\0');
+        let broken = |_| Error::new(Kind::Host, "bash ended while recipes were evaluated");
+        self.requests.write_all(request.as_bytes()).map_err(broken)?;
+        let deadline = Instant::now() + self.setting.limit;
+        let mut records = Vec::new();
+        loop {
+            let (Some(word), Some(value)) = (self.field(deadline)?, self.field(deadline)?) else {
+                return match self.child.try_wait()? {
+                    None if Instant::now() >= deadline => Err(Error::new(
+                        Kind::Recipe,
+                        format!("`pkg/{package}/build` was not read to its end within {} s", self.setting.limit.as_secs()),
+                    )
+                    .hint("a recipe sets variables and defines functions; work belongs into the functions")),
+                    _ => {
+                        let noise = self.heard_noise()?;
+                        let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
+                        Err(Error::new(Kind::Recipe, format!("bash ended while it read `pkg/{package}/build`")).at(last))
+                    }
+                };
+            };
+            if word == "end" {
+                return Ok(records);
+            }
+            records.push((word, value));
+        }
+    }
+
+    /// The next NUL-ended field; `None` at the end of the stream or when the time is over.
+    fn field(&mut self, deadline: Instant) -> Result<Option<String>> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = self.unread[searched..].iter().position(|&byte| byte == 0) {
+                let rest = self.unread.split_off(searched + end + 1);
+                let mut field = std::mem::replace(&mut self.unread, rest);
+                field.pop();
+                return Ok(Some(String::from_utf8_lossy(&field).into_owned()));
+            }
+            searched = self.unread.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left.as_millis().min(60_000)).unwrap_or(PollTimeout::MAX);
+            let mut fds = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
+            match nix::poll::poll(&mut fds, timeout) {
+                Ok(0) if Instant::now() >= deadline => return Ok(None),
+                Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(std::io::Error::from(error).into()),
+            }
+            let mut buffer = [0; 65536];
+            match self.answers.read(&mut buffer)? {
+                0 => return Ok(None),
+                n => self.unread.extend_from_slice(&buffer[..n]),
+            }
+        }
+    }
+
+    /// What was printed since the last call.
+    fn heard_noise(&mut self) -> Result<String> {
+        let mut text = Vec::new();
+        let mut file = &self.noise;
+        let end = file.seek(SeekFrom::End(0))?;
+        if end > self.heard {
+            file.seek(SeekFrom::Start(self.heard))?;
+            file.take(64 * 1024).read_to_end(&mut text)?;
+            file.seek(SeekFrom::End(0))?;
+            self.heard = end;
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Turns records into what a recipe says, or into the error that it made.
+    fn read(&self, records: &Records, recipe: Option<(&Path, &str)>) -> Result<Evaluated> {
+        let mut evaluated = Evaluated::default();
+        let mut function: Option<(String, String, u32)> = None;
+        let mut finished = false;
+        let mut failed = None;
+        let mut unfinished = None;
+        let tree = self.setting.tree;
+        for (word, value) in records {
+            match word.as_str() {
+                "lookup" => drop(evaluated.lookups.insert(value.clone())),
+                "source" => {
+                    let path = Path::new(value);
+                    let path = fs_err::canonicalize(tree.root().join(path)).unwrap_or_else(|_| path.to_owned());
+                    evaluated.sources.insert(path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path));
+                }
+                "status" => finished = true,
+                "failed" => failed = Some(value),
+                "unfinished" => unfinished = Some(value),
+                "options" => evaluated.options = value.clone(),
+                "variables" => {
+                    evaluated.variables = declarations(value);
+                    self.keep_own(&mut evaluated.variables);
+                }
+                "function" => {
+                    let mut parts = value.splitn(3, ' ');
+                    if let (Some(name), Some(line), Some(file)) = (parts.next(), parts.next(), parts.next()) {
+                        let file = tree.show(Path::new(file));
+                        function = Some((name.to_owned(), file, line.parse().unwrap_or(0)));
+                    }
+                }
+                "text" => {
+                    if let Some((name, file, line)) = function.take() {
+                        evaluated.functions.insert(name, Function { file, line, text: value.clone() });
+                    }
+                }
+                _ => {}
+            }
+        }
+        if evaluated.options == self.plain {
+            evaluated.options.clear();
+        }
+        if let (false, Some((recipe, noise))) = (finished, recipe) {
+            return Err(self.broken(recipe, noise, failed, unfinished));
+        }
+        let real = tree.root().to_string_lossy();
+        for variable in evaluated.variables.values_mut() {
+            if variable.value.contains(&*real) {
+                variable.value = variable.value.replace(&*real, room::TREE);
+            }
+        }
+        for (name, function) in &self.environment.functions {
+            if evaluated.functions.get(name) == Some(function) {
+                evaluated.functions.remove(name);
+            }
+        }
+        Ok(evaluated)
+    }
+
+    /// Leaves those variables that the text itself set: not bash's own and not those that were there before.
+    fn keep_own(&self, variables: &mut BTreeMap<String, Variable>) {
+        variables.retain(|name, variable| {
+            !(BASH_VARIABLES.contains(&name.as_str())
+                || name.starts_with("BASH_")
+                || name.starts_with("mk_")
+                || name.starts_with("MK_")
+                || self.environment.variables.get(name) == Some(variable)
+                || self.setting.base.iter().any(|(base, value)| base == name && *value == variable.value))
+        });
+    }
+
+    fn broken(&self, recipe: &Path, noise: &str, failed: Option<&String>, unfinished: Option<&String>) -> Error {
+        let shown = self.setting.tree.show(recipe);
+        // bash: `FILE: line N: message`
+        let said = noise.lines().find_map(|line| {
+            let (file, rest) = line.split_once(": line ")?;
+            let (number, message) = rest.split_once(": ")?;
+            number.parse::<u32>().ok()?;
+            Some((format!("{}:{number}", self.setting.tree.show(Path::new(file))), message.to_owned()))
+        });
+        if let Some((place, message)) = said {
+            return Error::new(Kind::Recipe, format!("{place}: {message}"));
+        }
+        if let Some(failed) = failed {
+            let mut parts = failed.splitn(4, ' ');
+            let (status, line) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
+            let (file, command) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+            let file = self.setting.tree.show(Path::new(file));
+            let message = format!("{file}:{line}: `{command}` failed with status {status} while the recipe was read");
+            return Error::new(Kind::Recipe, message);
+        }
+        let status = unfinished.map_or("0", String::as_str);
+        Error::new(Kind::Recipe, format!("{shown}: exits with status {status} while it is read"))
+            .hint("a recipe is sourced: use `return`, and leave work to its functions")
+    }
+}
+
+/// Variables that bash sets by itself.
+const BASH_VARIABLES: &[&str] = &[
+    "BASH", "BASHOPTS", "BASHPID", "COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS",
+    "HISTCMD", "HOSTNAME", "HOSTTYPE", "IFS", "LINENO", "MACHTYPE", "OLDPWD", "OPTERR", "OPTIND", "OSTYPE", "PATH", "PIPESTATUS",
+    "PPID", "PS1", "PS2", "PS4", "PWD", "RANDOM", "SECONDS", "SHELL", "SHELLOPTS", "SHLVL", "SRANDOM", "TERM", "UID", "_", "LC_ALL",
+    "HOME", "PKGNAME", "MAPFILE", "REPLY", "OS_RELEASE",
+];
+
+/// Reads what `declare -p` printed. Unknown forms are passed over line by line.
+fn declarations(text: &str) -> BTreeMap<String, Variable> {
+    let mut found = BTreeMap::new();
+    let mut rest = text;
+    while let Some(after) = rest.strip_prefix("declare -") {
+        let Some((flags, tail)) = after.split_once(' ') else { break };
+        let name_end = tail.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(tail.len());
+        let (name, tail) = tail.split_at(name_end);
+        let (value, tail) = match tail.strip_prefix('=') {
+            Some(tail) => word(tail, flags),
+            None => (None, tail),
+        };
+        if let Some(value) = value {
+            found.insert(name.to_owned(), Variable { flags: flags.to_owned(), value });
+        }
+        rest = tail.split_once('\n').map_or("", |(_, next)| next);
+    }
+    found
+}
+
+/// One value in bash's notation and what follows it. Arrays stay in their notation.
+fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
+    let bytes = text.as_bytes();
+    let mut out = Vec::new();
+    let mut i = 0;
+    if flags.contains(['a', 'A']) && bytes.first() == Some(&b'(') {
+        let mut quoted = false;
+        while i < bytes.len() {
+            match bytes[i] {
+                b'\\' => i += 1,
+                b'"' => quoted = !quoted,
+                b')' if !quoted => break,
+                _ => {}
+            }
+            i += 1;
+        }
+        let end = (i + 1).min(text.len());
+        return (Some(text[..end].to_owned()), &text[end..]);
+    }
+    if bytes.starts_with(b"$'") {
+        i = 2;
+        while i < bytes.len() && bytes[i] != b'\'' {
+            if bytes[i] != b'\\' {
+                out.push(bytes[i]);
+                i += 1;
+                continue;
+            }
+            i += 1;
+            let Some(&escape) = bytes.get(i) else { break };
+            i += 1;
+            match escape {
+                b'n' => out.push(b'\n'),
+                b't' => out.push(b'\t'),
+                b'r' => out.push(b'\r'),
+                b'a' => out.push(7),
+                b'b' => out.push(8),
+                b'v' => out.push(11),
+                b'f' => out.push(12),
+                b'e' | b'E' => out.push(27),
+                b'0'..=b'7' => {
+                    let digits = bytes[i - 1..].iter().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                    let number = bytes[i - 1..i - 1 + digits].iter().fold(0_u32, |n, b| n * 8 + u32::from(b - b'0'));
+                    out.push(number as u8);
+                    i += digits - 1;
+                }
+                other => out.push(other),
+            }
+        }
+        i += 1;
+    } else if bytes.first() == Some(&b'"') {
+        i = 1;
+        while i < bytes.len() && bytes[i] != b'"' {
+            if bytes[i] == b'\\' && bytes.get(i + 1).is_some_and(|b| b"\\\"$`".contains(b)) {
+                i += 1;
+            }
+            out.push(bytes[i]);
+            i += 1;
+        }
+        i += 1;
+    } else {
+        while i < bytes.len() && bytes[i] != b'\n' {
+            out.push(bytes[i]);
+            i += 1;
+        }
+    }
+    let end = i.min(text.len());
+    (Some(String::from_utf8_lossy(&out).into_owned()), text.get(end..).unwrap_or(""))
+}
+
+/// A word that bash reads back as `text`.
+pub fn quote(text: &str) -> String {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:+,@%".contains(&b)) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// All that evaluation found out.
+#[derive(Debug, Default)]
+pub struct Evaluation {
+    /// GNU triplet of this machine, as bash knows it.
+    pub host: String,
+    /// What the TOOLCHAIN files set.
+    pub environment: Evaluated,
+    /// Each recipe, by package.
+    pub recipes: BTreeMap<PackageName, Evaluated>,
+}
+
+struct Queue {
+    waiting: VecDeque<PackageName>,
+    known: BTreeSet<PackageName>,
+    busy: usize,
+    found: BTreeMap<PackageName, Evaluated>,
+    failed: BTreeMap<PackageName, Error>,
+    start: Option<(String, Evaluated)>,
+}
+
+/// Evaluates `roots` and, with `follow`, all that they need in turn; each recipe once, several at a time.
+///
+/// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package name.
+pub fn evaluate(
+    setting: &Setting<'_>,
+    roots: &[PackageName],
+    follow: &(dyn Fn(&PackageName, &Evaluated) -> Result<Vec<PackageName>> + Sync),
+) -> Result<Evaluation> {
+    let queue = Mutex::new(Queue {
+        waiting: roots.iter().cloned().collect(),
+        known: roots.iter().cloned().collect(),
+        busy: 0,
+        found: BTreeMap::new(),
+        failed: BTreeMap::new(),
+        start: None,
+    });
+    let changed = Condvar::new();
+    let lock = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let work = || -> Result<()> {
+        let mut worker: Option<Worker<'_>> = None;
+        loop {
+            let mut state = lock();
+            let package = loop {
+                if let Some(package) = state.waiting.pop_front() {
+                    break package;
+                }
+                if state.busy == 0 {
+                    return Ok(());
+                }
+                state = changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+            };
+            state.busy += 1;
+            drop(state);
+            let result = (|| {
+                if worker.is_none() {
+                    let fresh = Worker::start(setting)?;
+                    lock().start.get_or_insert_with(|| (fresh.host.clone(), fresh.environment.clone()));
+                    worker = Some(fresh);
+                }
+                let Some(ready) = worker.as_mut() else { return Err(Error::new(Kind::Internal, "no bash")) };
+                let evaluated = ready.evaluate(&package)?;
+                let needs = follow(&package, &evaluated)?;
+                Ok((evaluated, needs))
+            })();
+            let mut state = lock();
+            state.busy -= 1;
+            match result {
+                Ok((evaluated, needs)) => {
+                    state.found.insert(package, evaluated);
+                    for need in needs {
+                        if state.known.insert(need.clone()) {
+                            state.waiting.push_back(need);
+                        }
+                    }
+                }
+                Err(error) => {
+                    state.failed.insert(package, error);
+                    // It may hang or have died.
+                    worker = None;
+                }
+            }
+            changed.notify_all();
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..setting.workers.max(1)).map(|_| scope.spawn(work)).collect();
+        let mut result = work();
+        for thread in threads {
+            let theirs = thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread that evaluates recipes panicked")));
+            result = result.and(theirs);
+        }
+        result
+    })?;
+    let queue = queue.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some((_, error)) = queue.failed.into_iter().next() {
+        return Err(error);
+    }
+    let (host, environment) = queue.start.unwrap_or_default();
+    Ok(Evaluation { host, environment, recipes: queue.found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declarations_of_every_form_are_read() {
+        let text = "declare -- A=\"a \\\"b\\\" \\$c\"\ndeclare -x B=$'x\\ny\\'z\\033'\ndeclare -a C=([0]=\"1)\" [1]=\"2 3\")\ndeclare -r D\n\
+                    declare -- E=\"two\nlines\"\ndeclare -i F=\"7\"\n";
+        let found = declarations(text);
+        assert_eq!(found["A"].value, "a \"b\" $c");
+        assert_eq!(found["B"], Variable { flags: "x".into(), value: "x\ny'z\u{1b}".into() });
+        assert_eq!(found["C"].value, "([0]=\"1)\" [1]=\"2 3\")");
+        assert!(!found.contains_key("D"));
+        assert_eq!(found["E"].value, "two\nlines");
+        assert_eq!(found["F"].value, "7");
+    }
+
+    #[test]
+    fn quoting_survives_bash() {
+        for text in ["", "plain", "it's", "a b$c`d`\\", "x\ny", "*", "ä"] {
+            let out = Command::new("bash").args(["-c", &format!("printf %s {}", quote(text))]).output().unwrap();
+            assert_eq!(String::from_utf8(out.stdout).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times, modes),
+//! a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no store, no room.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fs_err::os::unix::fs::FileExt;
+use sha2::{Digest as _, Sha256};
+
+use crate::digest::Digest;
+use crate::elf::{self, Region};
+use crate::error::{Error, Kind, Result};
+
+/// Moves `share/pkgconfig` into `lib/pkgconfig` (a file of the same name is replaced) and removes `lib/*.la`.
+///
+/// Folders that become empty by it are removed; folders that the recipe left empty stay. Links that lead out
+/// of the deploy folder are an error, as this runs outside any room.
+pub fn clean_up(deploy: &Path) -> Result<()> {
+    let share = deploy.join("share/pkgconfig");
+    if share.is_dir() && !share.is_symlink() {
+        stays_inside(deploy, &share)?;
+        let lib = deploy.join("lib/pkgconfig");
+        if lib.canonicalize().is_ok_and(|real| share.canonicalize().is_ok_and(|share| share == real)) {
+            // `lib/pkgconfig` is a link to the other one: the folder takes the link's place.
+            fs_err::remove_file(&lib)?;
+        }
+        fs_err::create_dir_all(deploy.join("lib"))?;
+        stays_inside(deploy, &deploy.join("lib"))?;
+        if lib.symlink_metadata().is_err() {
+            fs_err::create_dir(&lib)?;
+        }
+        stays_inside(deploy, &lib)?;
+        merge(&share, &lib)?;
+        remove_if_empty(&deploy.join("share"))?;
+    }
+    let lib = deploy.join("lib");
+    if lib.is_dir() {
+        stays_inside(deploy, &lib)?;
+        let mut removed = false;
+        for entry in fs_err::read_dir(&lib)? {
+            let entry = entry?;
+            if entry.file_name().as_bytes().ends_with(b".la") && !entry.file_type()?.is_dir() {
+                fs_err::remove_file(entry.path())?;
+                removed = true;
+            }
+        }
+        if removed {
+            remove_if_empty(&lib)?;
+        }
+    }
+    Ok(())
+}
+
+fn stays_inside(deploy: &Path, path: &Path) -> Result<()> {
+    let (top, real) = (fs_err::canonicalize(deploy)?, fs_err::canonicalize(path)?);
+    if real.starts_with(&top) {
+        return Ok(());
+    }
+    let name = path.strip_prefix(deploy).unwrap_or(path);
+    Err(Error::new(
+        Kind::Build,
+        format!("`{}` leads out of the deploy folder, to `{}`", name.display(), real.display()),
+    )
+    .hint("make the link relative, so that it leads to the same place on the target and here"))
+}
+
+/// Moves all that is in `from` to `to`, folder by folder, and removes `from`.
+fn merge(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let both = entry.file_type()?.is_dir() && target.symlink_metadata().is_ok_and(|m| m.is_dir());
+        if both {
+            merge(&entry.path(), &target)?;
+        } else {
+            fs_err::rename(entry.path(), &target)?;
+        }
+    }
+    Ok(fs_err::remove_dir(from)?)
+}
+
+fn remove_if_empty(folder: &Path) -> Result<()> {
+    if !folder.is_symlink() && fs_err::read_dir(folder)?.next().is_none() {
+        fs_err::remove_dir(folder)?;
+    }
+    Ok(())
+}
+
+/// Gives everything below `root`, and `root` itself, the modification time `epoch` (seconds since 1970), and
+/// takes everybody's write permission from files.
+///
+/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of a room lends its
+/// mode to the merged one, in which a recipe must be able to add files. To be called before `tree_digest`, which sees modes.
+pub fn seal(root: &Path, epoch: i64) -> Result<()> {
+    seal_with(root, epoch, |mode| mode & !0o222 | 0o400)
+}
+
+/// As `seal`, but files stay writable for those who could write them.
+pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
+    seal_with(root, epoch, |mode| mode | 0o400)
+}
+
+fn seal_with(root: &Path, epoch: i64, file_mode: impl Fn(u32) -> u32) -> Result<()> {
+    // A folder is opened up before it is read, and its time set when nothing below changes any more.
+    let mut ahead = vec![root.to_owned()];
+    let mut folders = Vec::new();
+    while let Some(folder) = ahead.pop() {
+        change_mode(&folder, &fs_err::symlink_metadata(&folder)?, |mode| mode | 0o700)?;
+        for entry in fs_err::read_dir(&folder)? {
+            let path = entry?.path();
+            let meta = fs_err::symlink_metadata(&path)?;
+            if meta.is_dir() {
+                ahead.push(path);
+                continue;
+            }
+            if meta.is_file() {
+                change_mode(&path, &meta, &file_mode)?;
+            }
+            set_time(&path, epoch)?;
+        }
+        folders.push(folder);
+    }
+    folders.iter().try_for_each(|folder| set_time(folder, epoch))
+}
+
+fn change_mode(path: &Path, meta: &std::fs::Metadata, change: impl Fn(u32) -> u32) -> Result<()> {
+    let mode = meta.mode() & 0o7777;
+    let wanted = change(mode);
+    if wanted != mode {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
+    }
+    Ok(())
+}
+
+/// Sets access and modification time of the file, folder or link itself.
+fn set_time(path: &Path, epoch: i64) -> Result<()> {
+    use nix::sys::stat::{UtimensatFlags, utimensat};
+    use nix::sys::time::TimeSpec;
+    let time = TimeSpec::new(epoch, 0);
+    utimensat(nix::fcntl::AT_FDCWD, path, &time, &time, UtimensatFlags::NoFollowSymlink).map_err(|e| {
+        let error = io::Error::from(e);
+        Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", path.display()))
+    })
+}
+
+/// One thing in a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Path below the folder.
+    pub path: PathBuf,
+    /// Permission bits (`0o7777`); 0 for links and whiteouts, which have none of their own.
+    pub mode: u32,
+    /// What it is.
+    pub node: Node,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A folder.
+    Folder {
+        /// Whether it hides what layers below have there (overlayfs's `user.overlay.opaque`).
+        opaque: bool,
+    },
+    /// A regular file.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Of the content.
+        digest: Digest,
+    },
+    /// A symbolic link.
+    Link {
+        /// Where it points to.
+        target: PathBuf,
+    },
+    /// Overlayfs's mark of a removed file: a character device 0:0.
+    Whiteout,
+}
+
+/// What `tree_digest` found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tree {
+    /// Over everything below the folder.
+    pub digest: Digest,
+    /// Of all files' contents, each hard-linked file counted once.
+    pub bytes: u64,
+    /// Files, folders, links and whiteouts.
+    pub entries: u64,
+}
+
+/// The digest of all that is below `root`.
+///
+/// It covers, sorted by path: each path, what it is, all twelve permission bits of files and folders, contents, link targets,
+/// whiteouts and opaque marks. Not covered: times, owners, which files are hard links of each other, extended attributes,
+/// and `root`'s own mode. A socket, pipe or device is an error.
+pub fn tree_digest(root: &Path) -> Result<Tree> {
+    let (entries, bytes) = listing_and_bytes(root)?;
+    let mut hash = Sha256::new();
+    hash.update(b"mk tree 1\n");
+    // Every text is preceded by its length, so that no two trees read the same.
+    let text = |hash: &mut Sha256, bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    for entry in &entries {
+        text(&mut hash, entry.path.as_os_str().as_bytes());
+        hash.update(entry.mode.to_le_bytes());
+        match &entry.node {
+            Node::Folder { opaque } => hash.update([b'd', u8::from(*opaque)]),
+            Node::File { digest, .. } => {
+                hash.update(b"f");
+                hash.update(digest.0);
+            }
+            Node::Link { target } => {
+                hash.update(b"l");
+                text(&mut hash, target.as_os_str().as_bytes());
+            }
+            Node::Whiteout => hash.update(b"w"),
+        }
+    }
+    Ok(Tree { digest: Digest(hash.finalize().into()), bytes, entries: entries.len() as u64 })
+}
+
+/// Everything below `root`, sorted by path, byte by byte.
+pub fn listing(root: &Path) -> Result<Vec<Entry>> {
+    Ok(listing_and_bytes(root)?.0)
+}
+
+/// A file whose content is yet to be hashed.
+struct Pending {
+    path: PathBuf,
+    size: u64,
+    /// The entries that are names of it.
+    entries: Vec<usize>,
+}
+
+fn listing_and_bytes(root: &Path) -> Result<(Vec<Entry>, u64)> {
+    let mut entries = Vec::new();
+    let mut pending: Vec<Pending> = Vec::new();
+    let mut linked = HashMap::new();
+    for entry in walkdir::WalkDir::new(root).min_depth(1) {
+        let entry = entry.map_err(io::Error::from)?;
+        let meta = entry.metadata().map_err(io::Error::from)?;
+        let kind = meta.file_type();
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
+        let mut mode = meta.mode() & 0o7777;
+        let node = if kind.is_dir() {
+            Node::Folder { opaque: is_opaque(entry.path())? }
+        } else if kind.is_file() {
+            let new = Pending { path: entry.path().to_owned(), size: meta.len(), entries: Vec::new() };
+            let index = match meta.nlink() {
+                1 => pending.len(),
+                _ => *linked.entry((meta.dev(), meta.ino())).or_insert(pending.len()),
+            };
+            if index == pending.len() {
+                pending.push(new);
+            }
+            pending[index].entries.push(entries.len());
+            Node::File { size: meta.len(), digest: Digest([0; 32]) }
+        } else if kind.is_symlink() {
+            mode = 0;
+            Node::Link { target: fs_err::read_link(entry.path())? }
+        } else if kind.is_char_device() && meta.rdev() == 0 {
+            mode = 0;
+            Node::Whiteout
+        } else {
+            return Err(unfit(&path, kind));
+        };
+        entries.push(Entry { path, mode, node });
+    }
+    let bytes = pending.iter().map(|file| file.size).sum();
+    for (file, digest) in pending.iter().zip(hash_all(&pending, bytes)?) {
+        for &entry in &file.entries {
+            entries[entry].node = Node::File { size: file.size, digest };
+        }
+    }
+    entries.sort_by(|a, b| a.path.as_os_str().cmp(b.path.as_os_str()));
+    Ok((entries, bytes))
+}
+
+fn unfit(path: &Path, kind: std::fs::FileType) -> Error {
+    let what = if kind.is_socket() {
+        "a socket"
+    } else if kind.is_fifo() {
+        "a named pipe"
+    } else {
+        "a device"
+    };
+    Error::new(
+        Kind::Build,
+        format!("`{}` is {what}: only files, folders and links can be kept", path.display()),
+    )
+    .hint("devices of the root filesystem are listed in `rootfs_files.txt`")
+}
+
+/// The digests of the files, in their order.
+fn hash_all(files: &[Pending], bytes: u64) -> Result<Vec<Digest>> {
+    // Below some megabytes the threads cost more than they bring.
+    let threads = match std::thread::available_parallelism() {
+        Ok(n) if bytes > 8 << 20 => n.get().min(4),
+        _ => 1,
+    };
+    if threads == 1 {
+        return files.iter().map(|file| Digest::of_file(&file.path)).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, Digest)>> {
+        let mut mine = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(file) = files.get(index) else { return Ok(mine) };
+            mine.push((index, Digest::of_file(&file.path)?));
+        }
+    };
+    let parts: Result<Vec<_>> = std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
+        let mut parts = vec![work()];
+        parts.extend(helpers.into_iter().map(|helper| {
+            helper
+                .join()
+                .unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread that hashes files died")))
+        }));
+        parts.into_iter().collect()
+    });
+    let mut all = parts?.concat();
+    all.sort_unstable_by_key(|&(index, _)| index);
+    Ok(all.into_iter().map(|(_, digest)| digest).collect())
+}
+
+/// Whether overlayfs hides what layers below have in this folder.
+fn is_opaque(folder: &Path) -> Result<bool> {
+    let path = CString::new(folder.as_os_str().as_bytes()).map_err(io::Error::from)?;
+    let mut value = [0u8; 8];
+    // SAFETY: both strings end with NUL, and the buffer's own length goes with it.
+    let got = unsafe {
+        libc::lgetxattr(
+            path.as_ptr(),
+            c"user.overlay.opaque".as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+    if got >= 0 {
+        return Ok(&value[..got as usize] == b"y");
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        // No such attribute, a longer one, or a file system that knows none.
+        Some(libc::ENODATA | libc::ERANGE | libc::ENOTSUP) => Ok(false),
+        _ => {
+            Err(Error::new(Kind::Host, format!("cannot read attributes of `{}`: {error}", folder.display())))
+        }
+    }
+}
+
+/// Where two folders part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// Path below both folders.
+    pub path: PathBuf,
+    /// What differs, `first` → `second`.
+    pub what: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.path.display(), self.what)
+    }
+}
+
+/// The first entry, by path, in which two folders differ as `tree_digest` sees them; `None` when they are equal.
+///
+/// Of ELF files it names the first section that differs, of archives the first member. Build ids differ
+/// whenever anything does, so they are only named when nothing else differs.
+pub fn first_difference(a: &Path, b: &Path) -> Result<Option<Difference>> {
+    let (left, right) = (listing(a)?, listing(b)?);
+    let mut pairs = (left.iter().peekable(), right.iter().peekable());
+    loop {
+        let (x, y) = match (pairs.0.peek(), pairs.1.peek()) {
+            (None, None) => return Ok(None),
+            (Some(x), Some(y)) if x.path == y.path => (*x, *y),
+            (x, y) => {
+                let only_first = match (x, y) {
+                    (Some(x), Some(y)) => x.path.as_os_str() < y.path.as_os_str(),
+                    (x, _) => x.is_some(),
+                };
+                let (entry, side) = if only_first { (x, "first") } else { (y, "second") };
+                return Ok(entry.map(|entry| Difference {
+                    path: entry.path.clone(),
+                    what: format!("{} that only the {side} has", entry.node),
+                }));
+            }
+        };
+        if x != y {
+            let what = entry_difference(a, b, x, y)?;
+            return Ok(Some(Difference { path: x.path.clone(), what }));
+        }
+        pairs.0.next();
+        pairs.1.next();
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Node::Folder { opaque: false } => f.write_str("a folder"),
+            Node::Folder { opaque: true } => f.write_str("a folder that hides lower layers"),
+            Node::File { .. } => f.write_str("a file"),
+            Node::Link { target } => write!(f, "a link to `{}`", target.display()),
+            Node::Whiteout => f.write_str("the mark of a removed file"),
+        }
+    }
+}
+
+fn entry_difference(a: &Path, b: &Path, x: &Entry, y: &Entry) -> Result<String> {
+    match (&x.node, &y.node) {
+        (Node::File { digest: dx, .. }, Node::File { digest: dy, .. }) if dx != dy => {
+            content_difference(&a.join(&x.path), &b.join(&y.path))
+        }
+        (nx, ny) if nx != ny => Ok(format!("{nx} → {ny}")),
+        _ => Ok(format!("mode {:04o} → {:04o}", x.mode, y.mode)),
+    }
+}
+
+fn content_difference(a: &Path, b: &Path) -> Result<String> {
+    // A broken ELF file has no sections to name; its bytes differ all the same.
+    let regions = |path| elf::regions(path).unwrap_or_default();
+    let (left, right) = (regions(a), regions(b));
+    let (a, b) = (fs_err::File::open(a)?, fs_err::File::open(b)?);
+    if !left.is_empty() && !right.is_empty() {
+        if let Some(found) = region_difference(&a, &b, &left, &right)? {
+            return Ok(found);
+        }
+    }
+    let (x, y) = (a.metadata()?.len(), b.metadata()?.len());
+    let whole = |size| Region { name: String::new(), offset: 0, size };
+    Ok(match first_byte(&a, &b, &whole(x), &whole(y))? {
+        Some(at) if x == y => format!("content differs from byte {at}"),
+        Some(at) => format!("content differs from byte {at}, {x} → {y} bytes"),
+        None => format!("{x} → {y} bytes"),
+    })
+}
+
+fn region_difference(
+    a: &fs_err::File,
+    b: &fs_err::File,
+    left: &[Region],
+    right: &[Region],
+) -> io::Result<Option<String>> {
+    let mut build_id = None;
+    for index in 0..left.len().max(right.len()) {
+        let (x, y) = match (left.get(index), right.get(index)) {
+            (Some(x), Some(y)) if x.name == y.name => (x, y),
+            (Some(x), Some(y)) => return Ok(Some(format!("`{}` → `{}`", x.name, y.name))),
+            (x, y) => {
+                let side = if x.is_some() { "first" } else { "second" };
+                return Ok(x.or(y).map(|region| format!("`{}` is only in the {side}", region.name)));
+            }
+        };
+        let what = match first_byte(a, b, x, y)? {
+            _ if x.size != y.size => format!("`{}` has {} → {} bytes", x.name, x.size, y.size),
+            Some(at) => format!("`{}` differs from its byte {at}", x.name),
+            None => continue,
+        };
+        if x.name != ".note.gnu.build-id" {
+            return Ok(Some(what));
+        }
+        build_id = Some(what);
+    }
+    Ok(build_id)
+}
+
+/// Where two regions differ first, as far as both go. A region that goes beyond its file's end has zeros there.
+fn first_byte(a: &fs_err::File, b: &fs_err::File, x: &Region, y: &Region) -> io::Result<Option<u64>> {
+    let (mut p, mut q) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
+    let common = x.size.min(y.size);
+    let mut at = 0;
+    while at < common {
+        let n = (common - at).min(p.len() as u64) as usize;
+        fill(a, &mut p[..n], x.offset.saturating_add(at))?;
+        fill(b, &mut q[..n], y.offset.saturating_add(at))?;
+        if let Some(i) = p[..n].iter().zip(&q[..n]).position(|(p, q)| p != q) {
+            return Ok(Some(at + i as u64));
+        }
+        at += n as u64;
+    }
+    Ok(None)
+}
+
+fn fill(file: &fs_err::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    buffer.fill(0);
+    match file.read_exact_at(buffer, offset) {
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        result => result,
+    }
+}

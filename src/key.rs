@@ -1,0 +1,310 @@
+//! Keys: everything that can change a package's output, written down once, hashed and compared from the same text.
+//! Knows recipes and file digests; runs nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::evaluate::identifiers;
+use crate::filedigest::FileDigests;
+use crate::layout::Tree;
+use crate::recipe::Recipe;
+
+/// Raised when the meaning of a manifest or the form of a store entry changes.
+pub const FORMAT: &str = "1";
+
+/// A written-down list of ingredients. Its text is what is hashed, kept and compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Manifest(BTreeMap<String, String>);
+
+impl Manifest {
+    /// Adds an ingredient; `label` is its kind and name, such as `variable VERSION`.
+    pub fn set(&mut self, label: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(label.into(), value.into());
+    }
+
+    /// An ingredient's value.
+    pub fn get(&self, label: &str) -> Option<&str> {
+        self.0.get(label).map(String::as_str)
+    }
+
+    /// The key.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self.to_string())
+    }
+
+    /// Reads a manifest back from its text.
+    pub fn parse(text: &str) -> Manifest {
+        let unescape = |text: &str| text.replace("\\n", "\n").replace("\\\\", "\\");
+        Manifest(
+            text.lines()
+                .filter_map(|line| line.split_once(" = "))
+                .map(|(label, value)| (label.to_owned(), unescape_exactly(value).unwrap_or_else(|| unescape(value))))
+                .collect(),
+        )
+    }
+
+    /// The ingredients whose labels `keep` accepts.
+    pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Manifest {
+        Manifest(self.0.iter().filter(|(label, _)| keep(label)).map(|(l, v)| (l.clone(), v.clone())).collect())
+    }
+
+    /// What differs, one line each: `variable VERSION: 1.2 → 1.3`. The most telling first.
+    pub fn changes(&self, now: &Manifest) -> Vec<String> {
+        let labels: BTreeSet<&String> = self.0.keys().chain(now.0.keys()).collect();
+        let mut lines: Vec<(usize, String)> = labels
+            .into_iter()
+            .filter(|label| self.0.get(*label) != now.0.get(*label))
+            .map(|label| {
+                let rank = ["variable VERSION", "variable", "archive", "file", "function", "lookup", "environment", "needs"];
+                let rank = rank.iter().position(|start| label.starts_with(start)).unwrap_or(rank.len());
+                let text = |manifest: &Manifest| manifest.0.get(label).map_or("(absent)".to_owned(), |value| shorten(label, value));
+                (rank, format!("{}: {} → {}", label.strip_prefix("variable ").unwrap_or(label), text(self), text(now)))
+            })
+            .collect();
+        lines.sort();
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+}
+
+/// One line per ingredient, sorted; a line break in a value is written `\n`.
+impl fmt::Display for Manifest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (label, value) in &self.0 {
+            writeln!(f, "{label} = {}", value.replace('\\', "\\\\").replace('\n', "\\n"))?;
+        }
+        Ok(())
+    }
+}
+
+fn unescape_exactly(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => match chars.next()? {
+                'n' => out.push('\n'),
+                '\\' => out.push('\\'),
+                _ => return None,
+            },
+            c => out.push(c),
+        }
+    }
+    Some(out)
+}
+
+/// A value as one short piece of a line: long digests are cut, texts are shown by their digest.
+fn shorten(label: &str, value: &str) -> String {
+    if label.starts_with("function ") || value.contains('\n') || value.len() > 300 {
+        return format!("text {}", Digest::of(value).short());
+    }
+    let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
+    let words: Vec<&str> = value.split(' ').map(|word| if hex(word) { &word[..8] } else { word }).collect();
+    if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
+}
+
+/// What keys are computed from, beside the recipes.
+#[derive(Debug)]
+pub struct Ingredients<'a> {
+    /// The tree.
+    pub tree: &'a Tree,
+    /// The configuration places, most specific first.
+    pub places: &'a [PathBuf; 3],
+    /// Variables a recipe may see: the driver's own and those of configuration.
+    pub variables: &'a BTreeMap<String, String>,
+    /// Digest of the runtime library.
+    pub runtime: Digest,
+    /// The library's functions, name and text.
+    pub library: &'a HashMap<String, String>,
+    /// This machine: processor, system, release.
+    pub platform: &'a str,
+    /// Whether steps run in rooms; results made without one are kept apart.
+    pub rooms: bool,
+    /// Digests of files.
+    pub digests: &'a FileDigests,
+}
+
+/// Variables that cannot change an output: how much runs at once.
+const NO_INGREDIENTS: &[&str] = &["NUMJOBS"];
+
+/// Variables that only say something about the package; they count where a step names them.
+const DESCRIPTIVE: &[&str] = &["URL", "DESCRIPTION", "LICENSE"];
+
+impl Ingredients<'_> {
+    /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
+    /// that it names, and in the library functions that any of these name.
+    pub fn reachable(&self, recipe: &Recipe) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        let mut fresh: Vec<String> = Vec::new();
+        let add = |names: &mut BTreeSet<String>, fresh: &mut Vec<String>, text: &str| {
+            for word in identifiers(text) {
+                if !names.contains(word) {
+                    names.insert(word.to_owned());
+                    fresh.push(word.to_owned());
+                }
+            }
+        };
+        let recipe_text = fs_err::read(self.tree.recipe(recipe.name.as_str())).unwrap_or_default();
+        let recipe_text = String::from_utf8_lossy(&recipe_text).into_owned();
+        add(&mut names, &mut fresh, &recipe_text);
+        for function in recipe.functions().values() {
+            add(&mut names, &mut fresh, &function.text);
+        }
+        for source in &recipe.evaluated.sources {
+            if let Ok(text) = fs_err::read(self.tree.root().join(source)) {
+                add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
+            }
+        }
+        for entry in walkdir::WalkDir::new(self.tree.package(recipe.name.as_str())).min_depth(1).into_iter().flatten() {
+            let small = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 256 * 1024);
+            if small && entry.file_name() != "build" {
+                if let Ok(text) = fs_err::read_to_string(entry.path()) {
+                    add(&mut names, &mut fresh, &text);
+                }
+            }
+        }
+        for place in self.places {
+            for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
+                if recipe_text.contains(&*entry.file_name().to_string_lossy()) {
+                    if let Ok(text) = fs_err::read_to_string(entry.path()) {
+                        add(&mut names, &mut fresh, &text);
+                    }
+                }
+            }
+        }
+        while let Some(name) = fresh.pop() {
+            if let Some(body) = self.library.get(&name) {
+                add(&mut names, &mut fresh, body);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Everything but the outputs of other packages and what steps ask for while they run.
+    pub fn manifest(&self, recipe: &Recipe) -> Result<Manifest> {
+        let mut manifest = Manifest::default();
+        let names = self.reachable(recipe)?;
+        manifest.set("format", FORMAT);
+        manifest.set("platform", self.platform);
+        manifest.set("runtime", self.runtime.to_string());
+        if !self.rooms {
+            manifest.set("rooms", "never");
+        }
+        for (name, value) in self.variables {
+            if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
+                manifest.set(format!("variable {name}"), value);
+            }
+        }
+        let in_functions: BTreeSet<&str> =
+            recipe.functions().iter().filter(|(name, _)| *name != "check_update").flat_map(|(_, f)| identifiers(&f.text)).collect();
+        for (name, variable) in &recipe.evaluated.variables {
+            let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
+            let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS");
+            if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
+                let attributes = if variable.flags == "-" { String::new() } else { format!("({}) ", variable.flags) };
+                manifest.set(format!("variable {name}"), format!("{attributes}{}", variable.value));
+            }
+        }
+        for (name, function) in recipe.functions() {
+            if name != "check_update" {
+                manifest.set(format!("function {name}"), &function.text);
+            }
+        }
+        if !recipe.evaluated.options.is_empty() {
+            manifest.set("options", &recipe.evaluated.options);
+        }
+        for (name, value) in &recipe.evaluated.passed {
+            manifest.set(format!("environment {name}"), value);
+        }
+        if let Some(source) = &recipe.source {
+            let digests: Vec<String> = source.digests.iter().map(Digest::to_string).collect();
+            manifest.set(format!("archive {}", source.file), digests.join(" "));
+        }
+        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()))? {
+            if name != "build" {
+                manifest.set(format!("file {name}"), line);
+            }
+        }
+        for name in &recipe.evaluated.lookups {
+            manifest.set(format!("lookup {name}"), self.lookup(name)?);
+        }
+        let text: String = recipe.functions().values().map(|f| f.text.as_str()).collect();
+        for place in ["board", "product"] {
+            // A recipe that goes to these folders by itself, past the helpers, has all of them as input.
+            if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}")) {
+                manifest.set(format!("folder {place}"), self.digests.line(&self.tree.root().join(place))?.unwrap_or_default());
+            }
+        }
+        for tool in recipe.host_tools() {
+            manifest.set(format!("tool {tool}"), self.tool(tool)?);
+        }
+        Ok(manifest)
+    }
+
+    /// What a configuration name is in each of the places, most specific first; `-` where it is absent.
+    pub fn lookup(&self, name: &str) -> Result<String> {
+        let mut values = Vec::new();
+        for place in self.places {
+            values.push(self.digests.line(&place.join(name))?.unwrap_or_else(|| "-".to_owned()));
+        }
+        Ok(values.join(", "))
+    }
+
+    /// What another discovered input (a file that a step sourced, relative to the tree) holds now.
+    pub fn sourced(&self, path: &str) -> Result<String> {
+        Ok(self.digests.line(&self.tree.root().join(path))?.unwrap_or_else(|| "-".to_owned()))
+    }
+
+    /// The digest of a program of this machine, or `-`.
+    fn tool(&self, name: &str) -> Result<String> {
+        for folder in ["/usr/bin", "/bin", "/usr/sbin", "/sbin"] {
+            if let Some(digest) = self.digests.file(&PathBuf::from(folder).join(name))? {
+                return Ok(digest.to_string());
+            }
+        }
+        Ok("-".to_owned())
+    }
+}
+
+/// Which ingredients matter to `prepare`: not the other steps' functions, and no other package.
+pub fn matters_to_prepare(label: &str) -> bool {
+    !matches!(label, "function build" | "function deploy") && !label.starts_with("needs ")
+}
+
+/// This machine, as far as outputs can depend on it.
+pub fn platform() -> String {
+    let release = fs_err::read_to_string("/etc/os-release").unwrap_or_default();
+    let field = |name: &str| {
+        release
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            .map_or("unknown", |value| value.trim_matches('"'))
+            .to_owned()
+    };
+    format!("{}-linux {} {}", std::env::consts::ARCH, field("ID"), field("VERSION_ID"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_reads_back_and_tells_what_changed() {
+        let mut old = Manifest::default();
+        old.set("variable VERSION", "1.2");
+        old.set("function build", "build () \n{ \n    printf 'a\\nb'\n}\n");
+        old.set("file gone.patch", "644 aa");
+        let mut new = old.clone();
+        assert_eq!(Manifest::parse(&old.to_string()), old);
+        new.set("variable VERSION", "1.3");
+        new.set("function build", "build () \n{ \n    :\n}\n");
+        let new = new.filter(|label| label != "file gone.patch");
+        let changes = old.changes(&new);
+        assert_eq!(changes[0], "VERSION: 1.2 → 1.3");
+        assert_eq!(changes[1], "file gone.patch: 644 aa → (absent)");
+        assert!(changes[2].starts_with("function build: text "), "{changes:?}");
+        assert!(old.changes(&old).is_empty());
+    }
+}

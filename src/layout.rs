@@ -1,0 +1,206 @@
+//! Where everything lies: in the tree, in the workspace, and inside a room. The only place that joins these paths.
+//! Knows `error` and `names`; touches no file but to find the tree.
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::names::{PackageName, Step};
+
+/// Paths as a step sees them inside its room: the same on every machine and in every workspace.
+pub mod room {
+    /// `SCRIPTDIR`.
+    pub const TREE: &str = "/mk/tree";
+    /// `PKGDOWNLOADDIR`.
+    pub const DOWNLOAD: &str = "/mk/download";
+    /// `PKGSRCDIR`.
+    pub const SRC: &str = "/mk/src";
+    /// `BUILDROOT`.
+    pub const BUILD_ROOT: &str = "/mk/root";
+    /// `TCDIR`.
+    pub const TOOLCHAIN: &str = "/mk/root/toolchain";
+    /// `PKGDEPLOYDIR`.
+    pub const DEPLOY: &str = "/mk/root/deploy";
+    /// `PKGLOGDIR`.
+    pub const LOG: &str = "/mk/root/log";
+    /// `PKGBUILDDIR`.
+    pub const BUILD: &str = "/mk/root/build";
+    /// The configuration places, most specific first.
+    pub const CONFIG: [&str; 3] = ["/mk/config/product-board", "/mk/config/product", "/mk/config/board"];
+    /// The runtime library and what the driver tells the step.
+    pub const RUNTIME: &str = "/mk/runtime";
+    /// Where the step tells the driver what it asked for and how it failed.
+    pub const REPORT: &str = "/mk/report";
+    /// `HOME`.
+    pub const HOME: &str = "/mk/home";
+}
+
+/// The folder that holds `pkg/`, `board/` and `product/`.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// Takes `option` where given, else walks up from `current`, else from where the program lies.
+    pub fn find(option: Option<&Path>, current: &Path, program: Option<&Path>) -> Result<Tree> {
+        if let Some(root) = option {
+            let root = fs_err::canonicalize(root)?;
+            if root.join("pkg").is_dir() {
+                return Ok(Tree { root });
+            }
+            return Err(Error::new(Kind::Usage, format!("`{}` is no tree: it has no folder `pkg`", root.display()))
+                .hint("a tree holds `pkg/`, `board/` and `product/`; name it with --tree or MK_TREE"));
+        }
+        let is_tree = |dir: &&Path| ["pkg", "board", "product"].iter().all(|part| dir.join(part).is_dir());
+        let from = [Some(current), program.and_then(Path::parent)];
+        let found = from.into_iter().flatten().find_map(|start| start.ancestors().find(is_tree));
+        match found {
+            Some(root) => Ok(Tree { root: fs_err::canonicalize(root)? }),
+            None => Err(Error::new(
+                Kind::Usage,
+                format!("no tree found: neither `{}` nor a folder above it holds `pkg`, `board` and `product`", current.display()),
+            )
+            .hint("name the tree with --tree DIR or MK_TREE")),
+        }
+    }
+
+    /// The tree's absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `pkg/`.
+    pub fn packages(&self) -> PathBuf {
+        self.root.join("pkg")
+    }
+
+    /// `pkg/<package>/`.
+    pub fn package(&self, package: &str) -> PathBuf {
+        self.root.join("pkg").join(package)
+    }
+
+    /// `pkg/<package>/build`.
+    pub fn recipe(&self, package: &str) -> PathBuf {
+        self.package(package).join("build")
+    }
+
+    /// `board/`.
+    pub fn boards(&self) -> PathBuf {
+        self.root.join("board")
+    }
+
+    /// `product/`.
+    pub fn products(&self) -> PathBuf {
+        self.root.join("product")
+    }
+
+    /// The configuration places of a board and a product, most specific first; they need not exist.
+    pub fn config_places(&self, board: &str, product: &str) -> [PathBuf; 3] {
+        let product = self.products().join(product);
+        [product.join(board), product, self.boards().join(board)]
+    }
+
+    /// A path below the tree as messages show it (`pkg/zlib/build`); others stay as they are.
+    pub fn show(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    }
+}
+
+/// The folder in which `mk` runs.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    root: PathBuf,
+}
+
+impl Workspace {
+    /// Takes an existing folder.
+    pub fn new(root: &Path) -> Result<Workspace> {
+        Ok(Workspace { root: fs_err::canonicalize(root)? })
+    }
+
+    /// Its absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Source archives, shared by all boards and products.
+    pub fn download(&self) -> PathBuf {
+        self.root.join("download")
+    }
+
+    /// Views of the unpacked sources.
+    pub fn src(&self) -> PathBuf {
+        self.root.join("src")
+    }
+
+    /// The build root of a board and a product.
+    pub fn build_root(&self, board: &str, product: &str) -> BuildRoot {
+        BuildRoot { root: self.root.join(format!("{board}-{product}")) }
+    }
+
+    /// All build roots that `mk` has made here, by name.
+    pub fn build_roots(&self) -> Result<Vec<BuildRoot>> {
+        let mut found = Vec::new();
+        for entry in fs_err::read_dir(&self.root)? {
+            let root = entry?.path();
+            if root.join(".mk").is_dir() {
+                found.push(BuildRoot { root });
+            }
+        }
+        found.sort_by(|a, b| a.root.cmp(&b.root));
+        Ok(found)
+    }
+}
+
+/// `<workspace>/<board>-<product>/`.
+#[derive(Debug, Clone)]
+pub struct BuildRoot {
+    root: PathBuf,
+}
+
+impl BuildRoot {
+    /// Its absolute path.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `<board>-<product>`.
+    pub fn name(&self) -> String {
+        self.root.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Views of what packages deployed.
+    pub fn deploy(&self) -> PathBuf {
+        self.root.join("deploy")
+    }
+
+    /// The toolchain's view, or the toolchain itself where steps run without rooms.
+    pub fn toolchain(&self) -> PathBuf {
+        self.root.join("toolchain")
+    }
+
+    /// Logs of the last run.
+    pub fn logs(&self) -> PathBuf {
+        self.root.join("log")
+    }
+
+    /// The log of one step.
+    pub fn log(&self, package: &PackageName, step: Step) -> PathBuf {
+        self.logs().join(format!("{package}-{step}.log"))
+    }
+
+    /// What `mk` remembers of this build root.
+    pub fn state(&self) -> PathBuf {
+        self.root.join(".mk")
+    }
+
+    /// Build folders that were kept after a failure.
+    pub fn failed(&self, package: &PackageName) -> PathBuf {
+        self.root.join("failed").join(package.as_str())
+    }
+
+    /// The store that takes results made without a room.
+    pub fn private_store(&self) -> PathBuf {
+        self.state().join("store")
+    }
+}

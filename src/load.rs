@@ -1,0 +1,271 @@
+//! Reads a board and a product of a tree: checks the names, evaluates what is needed, orders it.
+//! The one place where tree, configuration, evaluation and graph meet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use crate::config::Settings;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result, nearest};
+use crate::evaluate::{self, Evaluated, Setting};
+use crate::filedigest::FileDigests;
+use crate::graph::Graph;
+use crate::key::{self, Ingredients};
+use crate::layout::{BuildRoot, Tree, room};
+use crate::names::{self, PackageName};
+use crate::recipe::Recipe;
+use crate::runtime::{self, Runtime};
+use crate::store::Store;
+
+/// A board and a product, read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The tree.
+    pub tree: Tree,
+    /// The board's name.
+    pub board: String,
+    /// The product's name.
+    pub product: String,
+    /// Where it is built.
+    pub build_root: BuildRoot,
+    /// Configuration places, most specific first.
+    pub places: [PathBuf; 3],
+    /// Variables that recipes may see, as text.
+    pub variables: BTreeMap<String, String>,
+    /// What the TOOLCHAIN files set, with arrays and functions.
+    pub environment: Evaluated,
+    /// The runtime library on disk.
+    pub runtime: Runtime,
+    /// Its functions.
+    pub library: HashMap<String, String>,
+    /// Packages in build order.
+    pub graph: Graph,
+    /// This machine.
+    pub platform: String,
+    /// Digests of files.
+    pub digests: FileDigests,
+}
+
+impl Loaded {
+    /// Everything that keys are made from.
+    pub fn ingredients(&self, rooms: bool) -> Ingredients<'_> {
+        Ingredients {
+            tree: &self.tree,
+            places: &self.places,
+            variables: &self.variables,
+            runtime: self.runtime.digest,
+            library: &self.library,
+            platform: &self.platform,
+            rooms,
+            digests: &self.digests,
+        }
+    }
+
+    /// `BOARD-PRODUCT`.
+    pub fn name(&self) -> String {
+        format!("{}-{}", self.board, self.product)
+    }
+
+    /// The place of a package that was named on the command line.
+    pub fn place(&self, name: &str) -> Result<usize> {
+        self.graph.find(name).ok_or_else(|| {
+            let error = Error::new(Kind::Usage, format!("`{name}` is no package of `{} {}`", self.board, self.product));
+            match nearest(name, self.graph.packages.iter().map(|recipe| recipe.name.as_str())) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("`mk plan {} {}` lists them", self.board, self.product)),
+            }
+        })
+    }
+}
+
+/// Names of the folders in `dir`, sorted.
+pub fn folders(dir: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    names.sort();
+    names
+}
+
+/// An error for a name that is not among those there are: looked-for path, list, nearest.
+pub fn unknown(what: &str, name: &str, looked: &str, known: &[String]) -> Error {
+    let error = Error::new(Kind::Usage, format!("unknown {what} `{name}`: there is no `{looked}`"));
+    let error = if known.is_empty() {
+        error.at(format!("the tree has no {what}"))
+    } else if known.len() > 40 {
+        error
+    } else {
+        error.at(format!("there are: {}", known.join(", ")))
+    };
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error,
+    }
+}
+
+/// Checks that the tree has board and product and that they go together.
+pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Result<()> {
+    names::check("board", board)?;
+    names::check("product", product)?;
+    if !tree.boards().join(board).is_dir() {
+        return Err(unknown("board", board, &format!("board/{board}"), &folders(&tree.boards())));
+    }
+    if !tree.products().join(product).is_dir() {
+        return Err(unknown("product", product, &format!("product/{product}"), &folders(&tree.products())));
+    }
+    let list = tree.products().join(product).join("BOARDS");
+    if let Ok(text) = fs_err::read_to_string(&list) {
+        let boards: Vec<String> = text.lines().map(|line| line.trim_end_matches('\r').to_owned()).filter(|l| !l.is_empty()).collect();
+        if !boards.iter().any(|name| name == board) {
+            let error = Error::new(Kind::Usage, format!("product `{product}` does not support board `{board}`"))
+                .at(format!("product/{product}/BOARDS lists: {}", boards.join(", ")));
+            return Err(match nearest(board, boards.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `git describe` of the tree, or a fixed word where it is no checkout.
+fn release(tree: &Tree) -> String {
+    if !tree.root().join(".git").exists() {
+        return "unversioned".to_owned();
+    }
+    duct::cmd!("git", "-C", tree.root(), "describe", "--always", "--tags", "--dirty")
+        .stdin_null()
+        .stderr_null()
+        .read()
+        .unwrap_or_else(|_| "unversioned".to_owned())
+}
+
+/// Reads `board` and `product`. With `only` empty the goal is `release-<board>`, else the packages named there.
+pub fn load(settings: &Settings, store: &Store, board: &str, product: &str, only: &[String]) -> Result<Loaded> {
+    let tree = settings.tree()?;
+    check_board_and_product(&tree, board, product)?;
+    let mut goals = Vec::new();
+    for name in only {
+        let name = PackageName::new(name)?;
+        if !tree.recipe(name.as_str()).is_file() {
+            return Err(unknown("package", name.as_str(), &format!("pkg/{name}/build"), &folders(&tree.packages())));
+        }
+        goals.push(name);
+    }
+    if goals.is_empty() {
+        let goal = PackageName::new(&format!("release-{board}"))?;
+        if !tree.recipe(goal.as_str()).is_file() {
+            return Err(Error::new(Kind::Recipe, format!("board `{board}` has no package `{goal}`: there is no `pkg/{goal}/build`"))
+                .hint("the package `release-<board>` needs everything that the image is made of"));
+        }
+        goals.push(goal);
+    }
+    read(settings, store, tree, board, product, &goals, true)
+}
+
+/// Evaluates `goals` and, with `follow`, all that they need.
+pub fn read(
+    settings: &Settings,
+    store: &Store,
+    tree: Tree,
+    board: &str,
+    product: &str,
+    goals: &[PackageName],
+    follow: bool,
+) -> Result<Loaded> {
+    let runtime = Runtime::install(&store.runtime())?;
+    let places = tree.config_places(board, product);
+    let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let base = vec![
+        text("BOARD", board),
+        text("PRODUCT", product),
+        text("OS_NAME", "Pygos"),
+        text("NUMJOBS", &settings.jobs.to_string()),
+        text("SCRIPTDIR", &tree.root().to_string_lossy()),
+        text("BUILDROOT", room::BUILD_ROOT),
+        text("TCDIR", room::TOOLCHAIN),
+        text("PKGBUILDDIR", room::BUILD),
+        text("PKGSRCDIR", room::SRC),
+        text("PKGDEPLOYDIR", room::DEPLOY),
+        text("PKGLOGDIR", room::LOG),
+        text("PKGDOWNLOADDIR", room::DOWNLOAD),
+        text("CMAKETCFILE", CMAKE_TOOLCHAIN_FILE),
+        text("LINUXPKG", "linux"),
+    ];
+    let os_release = std::sync::OnceLock::new();
+    let setting = Setting {
+        tree: &tree,
+        runtime: &runtime,
+        places: &places,
+        base: &base,
+        release: &|| os_release.get_or_init(|| release(&tree)).clone(),
+        environment: &settings.environment,
+        limit: settings.evaluation_limit,
+        workers: settings.jobs.min(8),
+    };
+    let known = |name: &PackageName| tree.recipe(name.as_str()).is_file();
+    let needs = |name: &PackageName, evaluated: &Evaluated| -> Result<Vec<PackageName>> {
+        let recipe = Recipe::new(name.clone(), evaluated.clone())?;
+        for need in &recipe.depends {
+            if !known(need) {
+                let all = folders(&tree.packages());
+                let error = Error::new(Kind::Recipe, format!("pkg/{name}/build: DEPENDS names unknown package `{need}`"));
+                return Err(match nearest(need.as_str(), all.iter().map(String::as_str)) {
+                    Some(near) => error.hint(format!("did you mean `{near}`?")),
+                    None => error.hint(format!("there is no `pkg/{need}/build`")),
+                });
+            }
+        }
+        Ok(if follow { recipe.depends } else { Vec::new() })
+    };
+    let evaluation = evaluate::evaluate(&setting, goals, &needs)?;
+    let mut recipes = BTreeMap::new();
+    for (name, evaluated) in evaluation.recipes {
+        let mut recipe = Recipe::new(name.clone(), evaluated)?;
+        if !follow {
+            recipe.depends.clear();
+        }
+        recipes.insert(name, recipe);
+    }
+    let graph = Graph::new(recipes)?;
+    let constant = ["SCRIPTDIR", "BUILDROOT", "CMAKETCFILE"];
+    let mut variables: BTreeMap<String, String> = base
+        .into_iter()
+        .filter(|(name, value)| !value.starts_with("/mk/") && !constant.contains(&name.as_str()))
+        .collect();
+    variables.insert("HOSTTUPLE".to_owned(), evaluation.host);
+    if let Some(release) = os_release.into_inner() {
+        variables.insert("OS_RELEASE".to_owned(), release);
+    }
+    for (name, variable) in &evaluation.environment.variables {
+        variables.insert(name.clone(), variable.value.clone());
+    }
+    let library = runtime::functions().into_iter().collect();
+    Ok(Loaded {
+        build_root: settings.workspace.build_root(board, product),
+        board: board.to_owned(),
+        product: product.to_owned(),
+        places,
+        variables,
+        environment: evaluation.environment,
+        runtime,
+        library,
+        graph,
+        platform: key::platform(),
+        digests: FileDigests::load(&store.digests()),
+        tree,
+    })
+}
+
+/// `CMAKETCFILE`: the toolchain package writes it there.
+pub const CMAKE_TOOLCHAIN_FILE: &str = "/mk/root/toolchain/toolchain.cmake";
+
+/// The digest of a list of goals, for naming what was asked for.
+pub fn goals_digest(only: &[String]) -> Digest {
+    Digest::of(only.join("\0"))
+}

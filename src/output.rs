@@ -1,0 +1,42 @@
+//! Data for the caller, on standard output. Progress and messages are the report's and `main`'s.
+
+use std::io::Write;
+
+use crate::error::{Error, Kind, Result};
+
+/// Writes `text` as it is. A reader that has gone away (`mk … | head`) ends the program quietly.
+#[allow(clippy::print_stdout, reason = "this is the one place that prints data")]
+pub fn data(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::new(Kind::Closed, "")),
+        Err(error) => Err(Error::new(Kind::Host, format!("cannot write to standard output: {error}"))),
+    }
+}
+
+/// Writes a value as one line of JSON.
+pub fn json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
+    data(&(text + "\n"))
+}
+
+/// Rows of cells with aligned columns; the last column is as long as it likes.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            line.push_str(cell);
+            if column + 1 < row.len() {
+                line.push_str(&" ".repeat(widths[column] - cell.chars().count() + 2));
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}

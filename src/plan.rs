@@ -1,0 +1,191 @@
+//! What would be done and why, as data. Knows graph, keys and store; starts no process and changes nothing.
+
+use serde::Serialize;
+
+use crate::digest::Digest;
+use crate::error::Result;
+use crate::graph::Graph;
+use crate::key::{Ingredients, Manifest};
+use crate::layout::BuildRoot;
+use crate::names::PackageName;
+use crate::store::{Entry, Store};
+
+/// What happens to a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is built.
+    Build,
+    /// Its result is in the store.
+    Reuse,
+    /// It depends on the output of a package that is built first.
+    Maybe,
+}
+
+/// What other packages see of one: its output, and a digest of all that it needs in turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visible {
+    /// Digest of the output.
+    pub output: Digest,
+    /// Digest over the visible parts of its dependencies.
+    pub turn: Digest,
+}
+
+/// A result that fits, with the manifest it was found by.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The entry.
+    pub entry: Entry,
+    /// The whole manifest.
+    pub manifest: Manifest,
+    /// What its dependents see.
+    pub visible: Visible,
+}
+
+/// One package of a plan.
+#[derive(Debug)]
+pub struct Planned {
+    /// What happens.
+    pub action: Action,
+    /// Why, in one line; empty for plain reuse.
+    pub reason: String,
+    /// All changed inputs, old → new, when there was an earlier build here.
+    pub changes: Vec<String>,
+    /// The manifest without other packages and without discovered inputs.
+    pub own: Manifest,
+    /// The result, when it is in the store already.
+    pub found: Option<Found>,
+}
+
+/// A plan: one item for each package of the graph, in its order.
+#[derive(Debug)]
+pub struct Plan {
+    /// By place.
+    pub packages: Vec<Planned>,
+}
+
+/// Computes keys and looks results up.
+#[derive(Debug)]
+pub struct Planner<'a> {
+    /// The packages.
+    pub graph: &'a Graph,
+    /// What keys are made from.
+    pub ingredients: &'a Ingredients<'a>,
+    /// Where results are.
+    pub store: &'a Store,
+    /// Where the last manifests are.
+    pub build_root: &'a BuildRoot,
+}
+
+impl Planner<'_> {
+    /// Plans all packages of the graph.
+    pub fn plan(&self) -> Result<Plan> {
+        let mut packages: Vec<Planned> = Vec::with_capacity(self.graph.packages.len());
+        for (place, recipe) in self.graph.packages.iter().enumerate() {
+            let own = self.ingredients.manifest(recipe)?;
+            let sets = self.store.discovered(&own.digest());
+            let waits: Vec<&str> = self.graph.needs[place]
+                .iter()
+                .filter(|&&need| packages[need].found.is_none())
+                .map(|&need| self.graph.packages[need].name.as_str())
+                .collect();
+            let visible = |need: usize| packages[need].found.as_ref().map(|found| found.visible);
+            let found = if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
+            let last = self.last(&recipe.name);
+            let (action, changes, reason) = match (&found, &sets) {
+                (Some(_), _) => (Action::Reuse, Vec::new(), String::new()),
+                (None, Some(_)) if !waits.is_empty() => {
+                    (Action::Maybe, Vec::new(), format!("waits for the output of `{}`", waits.join("`, `")))
+                }
+                _ => {
+                    let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
+                    let changes = match &last {
+                        Some(last) => last
+                            .filter(|label| now.get(label).is_some() || !is_late(label))
+                            .changes(&now)
+                            .into_iter()
+                            .collect(),
+                        None => Vec::new(),
+                    };
+                    let reason = match (&last, changes.as_slice()) {
+                        (None, _) if sets.is_none() => "never built".to_owned(),
+                        (None, _) => "not in the store with these inputs".to_owned(),
+                        (Some(_), []) => "its result is gone from the store".to_owned(),
+                        (Some(_), [only]) => only.clone(),
+                        (Some(_), [first, rest @ ..]) => format!("{first} (and {} more)", rest.len()),
+                    };
+                    (Action::Build, changes, reason)
+                }
+            };
+            packages.push(Planned { action, reason, changes, own, found });
+        }
+        Ok(Plan { packages })
+    }
+
+    /// The manifest with other packages' outputs, without discovered inputs. `visible` answers for direct dependencies.
+    pub fn whole(&self, place: usize, own: &Manifest, visible: &dyn Fn(usize) -> Option<Visible>) -> Result<Manifest> {
+        let mut manifest = own.clone();
+        for &need in &self.graph.needs[place] {
+            if let Some(Visible { output, turn }) = visible(need) {
+                manifest.set(format!("needs {}", self.graph.packages[need].name), format!("{output} with {turn}"));
+            }
+        }
+        Ok(manifest)
+    }
+
+    /// Adds what was discovered to a manifest.
+    pub fn with_discovered(&self, whole: &Manifest, inputs: &[String]) -> Result<Manifest> {
+        let mut manifest = whole.clone();
+        for input in inputs {
+            let value = match input.split_once(' ') {
+                Some(("lookup", name)) => self.ingredients.lookup(name)?,
+                Some(("source", path)) => self.ingredients.sourced(path)?,
+                _ => continue,
+            };
+            manifest.set(input, value);
+        }
+        Ok(manifest)
+    }
+
+    /// What dependents will see of a package with that output.
+    pub fn visible(&self, place: usize, output: Digest, visible: &dyn Fn(usize) -> Option<Visible>) -> Visible {
+        let mut turn = String::new();
+        for &need in &self.graph.needs[place] {
+            if let Some(Visible { output, turn: below }) = visible(need) {
+                turn.push_str(&format!("{} {output} {below}\n", self.graph.packages[need].name));
+            }
+        }
+        Visible { output, turn: Digest::of(turn) }
+    }
+
+    /// The result of a package whose dependencies' outputs are known, if the store has it.
+    pub fn find(
+        &self,
+        place: usize,
+        own: &Manifest,
+        sets: Option<&[Vec<String>]>,
+        visible: &dyn Fn(usize) -> Option<Visible>,
+    ) -> Result<Option<Found>> {
+        let Some(sets) = sets else { return Ok(None) };
+        let whole = self.whole(place, own, visible)?;
+        for set in sets {
+            let manifest = self.with_discovered(&whole, set)?;
+            if let Some(entry) = self.store.find(&manifest.digest()) {
+                let visible = self.visible(place, entry.meta.output, visible);
+                return Ok(Some(Found { entry, manifest, visible }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The manifest of the result that this build root used last.
+    pub fn last(&self, package: &PackageName) -> Option<Manifest> {
+        let path = self.build_root.state().join("manifest").join(package.as_str());
+        std::fs::read_to_string(path).ok().map(|text| Manifest::parse(&text))
+    }
+}
+
+/// Ingredients that are known only when dependencies are built or steps have run.
+fn is_late(label: &str) -> bool {
+    label.starts_with("needs ") || label.starts_with("lookup ") || label.starts_with("source ")
+}

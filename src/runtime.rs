@@ -1,0 +1,131 @@
+//! The runtime library: the bash files of `scripts/` that every recipe is run with, carried inside the program.
+//! Knows `digest` and `error`; writes them out where bash can read them.
+
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+use crate::error::Result;
+
+/// The families of helpers, in the order in which they are loaded.
+const FAMILIES: &[(&str, &str)] = &[
+    ("autotools", include_str!("../scripts/lib/autotools.sh")),
+    ("cmake", include_str!("../scripts/lib/cmake.sh")),
+    ("config", include_str!("../scripts/lib/config.sh")),
+    ("kbuild", include_str!("../scripts/lib/kbuild.sh")),
+    ("make", include_str!("../scripts/lib/make.sh")),
+    ("meson", include_str!("../scripts/lib/meson.sh")),
+    ("patches", include_str!("../scripts/lib/patches.sh")),
+    ("recipe", include_str!("../scripts/lib/recipe.sh")),
+    ("rootfs", include_str!("../scripts/lib/rootfs.sh")),
+    ("strip", include_str!("../scripts/lib/strip.sh")),
+    ("version", include_str!("../scripts/lib/version.sh")),
+];
+
+const EVALUATE: &str = include_str!("../scripts/driver/evaluate.sh");
+const STEP: &str = include_str!("../scripts/driver/step.sh");
+
+/// The runtime library as files on disk.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`.
+    pub folder: PathBuf,
+    /// Digest of all of it.
+    pub digest: Digest,
+}
+
+/// Every helper in one text; comment lines are left out, since bash reads it again for every step.
+pub fn library() -> String {
+    let mut text = String::new();
+    for (_, family) in FAMILIES {
+        for line in family.lines().filter(|line| !line.trim_start().starts_with('#') && !line.is_empty()) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// The helpers' names with their texts, for finding out which variables a recipe can reach through them.
+pub fn functions() -> Vec<(String, String)> {
+    functions_of(&library())
+}
+
+/// Functions of a bash text that is laid out plainly: `NAME() {` and `}` at the start of a line.
+fn functions_of(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut current: Option<(String, String)> = None;
+    for line in text.lines() {
+        if let Some(name) = line.strip_suffix("() {").filter(|name| !name.starts_with(char::is_whitespace)) {
+            current = Some((name.to_owned(), String::new()));
+        } else if line == "}" {
+            found.extend(current.take());
+        } else if let Some((_, body)) = &mut current {
+            body.push_str(line);
+            body.push('\n');
+        }
+    }
+    found
+}
+
+/// The digest of the whole runtime library.
+pub fn digest() -> Digest {
+    Digest::of([&library(), STEP].join("\0"))
+}
+
+impl Runtime {
+    /// Writes the files below `folder`, in a folder named by their digest, unless they are there.
+    pub fn install(folder: &Path) -> Result<Runtime> {
+        let digest = digest();
+        let whole = Digest::of([&library(), STEP, EVALUATE].join("\0"));
+        let target = folder.join(&whole.to_string()[..16]);
+        if !target.is_dir() {
+            fs_err::create_dir_all(folder)?;
+            let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
+            for (name, text) in [("library.sh", library().as_str()), ("evaluate.sh", EVALUATE), ("step.sh", STEP)] {
+                fs_err::write(fresh.path().join(name), text)?;
+            }
+            let fresh = fresh.keep();
+            fs_err::set_permissions(&fresh, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+            // Another `mk` may have been faster: what is there then is the same.
+            if let Err(error) = fs_err::rename(&fresh, &target) {
+                fs_err::remove_dir_all(&fresh)?;
+                if !target.is_dir() {
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(Runtime { folder: target, digest })
+    }
+
+    /// `library.sh`.
+    pub fn library(&self) -> PathBuf {
+        self.folder.join("library.sh")
+    }
+
+    /// `evaluate.sh`.
+    pub fn evaluate(&self) -> PathBuf {
+        self.folder.join("evaluate.sh")
+    }
+
+    /// `step.sh`.
+    pub fn step(&self) -> PathBuf {
+        self.folder.join("step.sh")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_defines_every_helper_of_the_contract() {
+        let names: Vec<String> = functions().into_iter().map(|(name, _)| name).collect();
+        for helper in [
+            "apply_patches", "strip_files", "verson_find_greatest", "version_find_greatest", "file_path_override",
+            "cat_file_override", "cat_file_merge", "include_override", "include_merge", "run_configure", "include_pkg",
+            "dependencies", "deploy_dev_cleanup", "unfuck_libtool", "save_toolchain", "fetch_package",
+        ] {
+            assert!(names.iter().any(|name| name == helper), "{helper}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! One package's room: which folders it is made of, what bash is told, and what it tells back.
+//! Knows layout, recipes and layers of other packages; runs nothing itself.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+use crate::evaluate::quote;
+use crate::event::Frame;
+use crate::layout::room as inside;
+use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
+use crate::names::Step;
+use crate::recipe::Recipe;
+use crate::room::{Mount, Program};
+
+/// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.
+pub const EPOCH: i64 = 1_577_836_800;
+
+/// Descriptors at which a step finds the jobserver's pipe.
+pub const JOBSERVER: (i32, i32) = (97, 98);
+
+/// Where a step finds things: fixed paths in a room, real ones without.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// `SCRIPTDIR`.
+    pub tree: PathBuf,
+    /// `PKGDOWNLOADDIR`.
+    pub download: PathBuf,
+    /// `PKGSRCDIR`.
+    pub src: PathBuf,
+    /// `BUILDROOT`.
+    pub build_root: PathBuf,
+    /// `TCDIR`.
+    pub toolchain: PathBuf,
+    /// `PKGDEPLOYDIR`.
+    pub deploy: PathBuf,
+    /// `PKGLOGDIR`.
+    pub log: PathBuf,
+    /// `PKGBUILDDIR`.
+    pub build: PathBuf,
+    /// Configuration places, most specific first.
+    pub config: [PathBuf; 3],
+    /// The runtime library's folder.
+    pub runtime: PathBuf,
+    /// Where the prelude is.
+    pub prelude: PathBuf,
+    /// Where the step reports.
+    pub report: PathBuf,
+    /// `HOME`.
+    pub home: PathBuf,
+}
+
+impl Places {
+    /// Those of every room.
+    pub fn in_room() -> Places {
+        Places {
+            tree: inside::TREE.into(),
+            download: inside::DOWNLOAD.into(),
+            src: inside::SRC.into(),
+            build_root: inside::BUILD_ROOT.into(),
+            toolchain: inside::TOOLCHAIN.into(),
+            deploy: inside::DEPLOY.into(),
+            log: inside::LOG.into(),
+            build: inside::BUILD.into(),
+            config: inside::CONFIG.map(PathBuf::from),
+            runtime: inside::RUNTIME.into(),
+            prelude: "/mk/prelude.sh".into(),
+            report: inside::REPORT.into(),
+            home: inside::HOME.into(),
+        }
+    }
+
+    /// The source folder of a recipe.
+    pub fn source(&self, recipe: &Recipe) -> PathBuf {
+        match recipe.source.as_ref().and_then(|source| source.folders.first()) {
+            Some(folder) if folder != "." => self.src.join(folder),
+            _ => self.src.clone(),
+        }
+    }
+}
+
+/// Text that bash reads before the recipe: every variable that the recipe may see, and the arguments of its steps.
+pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BTreeSet<String>) -> String {
+    let mut text = String::new();
+    let mut set = |name: &str, value: &str| text.push_str(&format!("{name}={}\n", quote(value)));
+    for (name, value) in &loaded.variables {
+        let from_configuration = loaded.environment.variables.get(name);
+        if reachable.contains(name) && from_configuration.is_none() {
+            set(name, value);
+        }
+    }
+    for (name, path) in [
+        ("SCRIPTDIR", &places.tree),
+        ("BUILDROOT", &places.build_root),
+        ("TCDIR", &places.toolchain),
+        ("PKGBUILDDIR", &places.build),
+        ("PKGSRCDIR", &places.src),
+        ("PKGDEPLOYDIR", &places.deploy),
+        ("PKGLOGDIR", &places.log),
+        ("PKGDOWNLOADDIR", &places.download),
+        ("MK_REPORT", &places.report),
+    ] {
+        set(name, &path.to_string_lossy());
+    }
+    set("CMAKETCFILE", &CMAKE_TOOLCHAIN_FILE.replacen(inside::TOOLCHAIN, &places.toolchain.to_string_lossy(), 1));
+    set("PKGNAME", recipe.name.as_str());
+    let package = places.tree.join("pkg").join(recipe.name.as_str());
+    set("MK_RECIPE", &package.join("build").to_string_lossy());
+    for (name, variable) in &loaded.environment.variables {
+        if reachable.contains(name) {
+            let value = if variable.is_array() { variable.value.clone() } else { quote(&variable.value) };
+            text.push_str(&format!("declare -{} {name}={value}\n", variable.flags));
+        }
+    }
+    for (name, function) in &loaded.environment.functions {
+        if reachable.contains(name) {
+            text.push_str(&function.text);
+        }
+    }
+    let words = |paths: &[&Path]| paths.iter().map(|path| quote(&path.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    let config: Vec<&Path> = places.config.iter().map(PathBuf::as_path).collect();
+    text.push_str(&format!("MK_CONFIG_PLACES=({})\n", words(&config)));
+    let (source, deploy) = (places.source(recipe), places.deploy.join(recipe.name.as_str()));
+    text.push_str(&format!(
+        "if [ \"$mk_step\" = prepare ]; then MK_ARGUMENTS=({}); else MK_ARGUMENTS=({}); fi\n",
+        words(&[&package]),
+        words(&[&source, &deploy])
+    ));
+    text.push_str("mk_restore() {\n:\n");
+    for name in crate::recipe::CONTRACT {
+        if let Some(variable) = recipe.evaluated.variables.get(*name) {
+            // Of several names that the top folder may have, a step sees the one that it is shown by.
+            let first = variable.value.split_whitespace().next().unwrap_or_default();
+            let value = if *name == "SRCDIR" { first } else { &variable.value };
+            text.push_str(&format!("{name}={}\n", quote(value)));
+        }
+    }
+    text.push_str("}\n");
+    text
+}
+
+/// The whole environment of a step's programs. Nothing of the caller's gets in but what the recipe's text names.
+pub fn environment(recipe: &Recipe, places: &Places, jobs: usize) -> Vec<(OsString, OsString)> {
+    let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", places.toolchain.join("bin").display());
+    let jobserver = format!("-j{jobs} --jobserver-auth={},{}", JOBSERVER.0, JOBSERVER.1);
+    let mut variables: Vec<(OsString, OsString)> = [
+        ("PATH", path.as_str()),
+        ("HOME", &places.home.to_string_lossy()),
+        ("LC_ALL", "C"),
+        ("TZ", "UTC"),
+        ("TERM", "dumb"),
+        ("USER", "mk"),
+        ("LOGNAME", "mk"),
+        ("SHELL", "/bin/bash"),
+        ("SOURCE_DATE_EPOCH", &EPOCH.to_string()),
+        ("MAKEFLAGS", &jobserver),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.into(), value.into()))
+    .collect();
+    variables.extend(recipe.evaluated.passed.iter().map(|(name, value)| (name.into(), value.into())));
+    variables
+}
+
+/// The program that runs a step.
+pub fn program(step: Step, places: &Places, cwd: PathBuf, log: PathBuf, env: Vec<(OsString, OsString)>) -> Program {
+    let argv = [
+        OsString::from("/bin/bash"),
+        "--norc".into(),
+        "--noprofile".into(),
+        places.runtime.join("step.sh").into(),
+        places.runtime.join("library.sh").into(),
+        places.prelude.clone().into(),
+        step.as_str().into(),
+    ];
+    Program { argv: argv.into(), env, cwd, log, stdout: None }
+}
+
+/// What every room of a package shows of tree, configuration and runtime, for a recipe that can reach these names.
+pub fn tree_mounts(loaded: &Loaded, place: usize, reachable: &BTreeSet<String>, prelude: String, report: &Path) -> Vec<Mount> {
+    let recipe = &loaded.graph.packages[place];
+    let bind = |from: PathBuf, to: PathBuf, writable: bool| Mount::Bind { from, to, writable };
+    let tree = Path::new(inside::TREE);
+    let folder = Path::new("pkg").join(recipe.name.as_str());
+    let mut mounts = vec![bind(loaded.tree.package(recipe.name.as_str()), tree.join(&folder), false)];
+    let mut files: BTreeSet<PathBuf> =
+        recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !path.starts_with(&folder)).cloned().collect();
+    if reachable.contains("include_pkg") || reachable.contains("dependencies") {
+        for need in loaded.graph.closure(place) {
+            files.insert(Path::new("pkg").join(loaded.graph.packages[need].name.as_str()).join("build"));
+        }
+    }
+    for file in files {
+        mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));
+    }
+    let text: String = recipe.functions().values().map(|function| function.text.as_str()).collect();
+    for place in ["board", "product"] {
+        if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}")) {
+            mounts.push(bind(loaded.tree.root().join(place), tree.join(place), false));
+        }
+    }
+    for (from, to) in loaded.places.iter().zip(inside::CONFIG) {
+        if from.is_dir() {
+            mounts.push(bind(from.clone(), to.into(), false));
+        }
+    }
+    mounts.push(bind(loaded.runtime.folder.clone(), inside::RUNTIME.into(), false));
+    mounts.push(Mount::File { to: Places::in_room().prelude, text: prelude });
+    mounts.push(bind(report.to_owned(), inside::REPORT.into(), true));
+    if reachable.contains("PKGLOGDIR") {
+        mounts.push(Mount::Tmpfs { to: inside::LOG.into() });
+    }
+    mounts
+}
+
+/// What a failed step said of itself.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Confession {
+    /// The command, as the recipe writes it where that is known.
+    pub command: Option<String>,
+    /// Call stack, innermost first, without the driver's own frames.
+    pub stack: Vec<Frame>,
+}
+
+/// Reads the records that `step.sh` left of failed commands. The last one counts, or the deeper ones that led to it.
+pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession {
+    struct Record {
+        status: String,
+        depth: u32,
+        command: String,
+        frames: Vec<(u32, String, String)>,
+    }
+    let text = std::fs::read(report.join("failure")).unwrap_or_default();
+    let mut records: Vec<Record> = Vec::new();
+    for (word, value) in pairs(&text) {
+        match word.as_str() {
+            "failure" => {
+                let (status, depth) = value.split_once(' ').unwrap_or((&value, "0"));
+                records.push(Record {
+                    status: status.to_owned(),
+                    depth: depth.parse().unwrap_or(0),
+                    command: String::new(),
+                    frames: Vec::new(),
+                });
+            }
+            "command" => {
+                if let Some(record) = records.last_mut() {
+                    record.command = value;
+                }
+            }
+            "frame" => {
+                let mut parts = value.splitn(3, ' ');
+                if let (Some(record), Some(line), Some(function), Some(file)) =
+                    (records.last_mut(), parts.next(), parts.next(), parts.next())
+                {
+                    record.frames.push((line.parse().unwrap_or(0), function.to_owned(), file.to_owned()));
+                }
+            }
+            _ => {}
+        }
+    }
+    let Some(mut chosen) = records.pop() else { return Confession::default() };
+    while records.last().is_some_and(|before| before.depth > chosen.depth && before.status == chosen.status) {
+        if let Some(before) = records.pop() {
+            chosen = before;
+        }
+    }
+    let tree = places.tree.to_string_lossy().into_owned();
+    let shown = |file: &str| file.strip_prefix(&tree).map(|rest| rest.trim_start_matches('/').to_owned());
+    // Frames of the library and of the driver only say how the recipe's line was carried out.
+    let stack: Vec<Frame> = chosen
+        .frames
+        .iter()
+        .filter_map(|(line, function, file)| Some(Frame { file: shown(file)?, line: *line, function: function.clone() }))
+        .filter(|frame| frame.function != "main")
+        .collect();
+    let line = stack.first().and_then(|frame| line_of(&loaded.tree.root().join(&frame.file), frame.line));
+    Confession { command: line.or(Some(chosen.command).filter(|text| !text.is_empty())), stack }
+}
+
+/// A line of a file with those that it continues on, trimmed.
+fn line_of(path: &Path, number: u32) -> Option<String> {
+    let text = fs_err::read_to_string(path).ok()?;
+    let mut found = String::new();
+    for line in text.lines().skip(usize::try_from(number).ok()?.checked_sub(1)?) {
+        let line = line.trim();
+        found.push_str(line.strip_suffix('\\').unwrap_or(line));
+        if !line.ends_with('\\') {
+            break;
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// The inputs that a step asked for while it ran, as manifest labels, sorted.
+pub fn discovered(report: &Path, recipe: &Recipe, places: &Places) -> Result<Vec<String>> {
+    let text = match fs_err::read(report.join("seen")) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut found = BTreeSet::new();
+    for (word, value) in pairs(&text) {
+        match word.as_str() {
+            "lookup" if !recipe.evaluated.lookups.contains(&value) => drop(found.insert(format!("lookup {value}"))),
+            "source" => {
+                let path = Path::new(&value);
+                let own = places.tree.join("pkg").join(recipe.name.as_str());
+                if let Ok(relative) = path.strip_prefix(&places.tree) {
+                    if !recipe.evaluated.sources.contains(relative) && !path.starts_with(&own) {
+                        found.insert(format!("source {}", relative.display()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(found.into_iter().collect())
+}
+
+/// Words and values, both ended by NUL.
+fn pairs(text: &[u8]) -> Vec<(String, String)> {
+    let mut fields = text.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
+    let mut found = Vec::new();
+    while let (Some(word), Some(value)) = (fields.next(), fields.next()) {
+        found.push((word, value));
+    }
+    found
+}
