@@ -419,6 +419,10 @@ impl<'a> Job<'a> {
             finish::fix_times(&toolchain, step::EPOCH)?;
         }
         let output = Digest::of(format!("{} {}", tree.digest, additions.digest));
+        let (source, prepared) = {
+            let state = self.state(place);
+            (state.source.clone(), state.prepared.clone())
+        };
         let meta = Meta {
             package: recipe.name.clone(),
             version: recipe.version().to_owned(),
@@ -427,6 +431,8 @@ impl<'a> Job<'a> {
             files: tree.entries + additions.entries,
             seconds,
             toolchain: additions.entries > 0,
+            source: source.and_then(|path| self.store.digest_below("source", &path)),
+            prepared: prepared.and_then(|path| self.store.digest_below("prepared", &path)),
         };
         let manifest = self.planner.with_discovered(whole, inputs)?;
         let entry = work.join("entry");

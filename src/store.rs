@@ -53,6 +53,10 @@ pub struct Meta {
     pub seconds: f64,
     /// Whether `toolchain/` holds anything.
     pub toolchain: bool,
+    /// The archive that it was built from.
+    pub source: Option<Digest>,
+    /// The prepared-source layer that it was built from.
+    pub prepared: Option<Digest>,
 }
 
 /// A result in the store.
@@ -97,6 +101,7 @@ pub struct Lock(#[allow(dead_code, reason = "held, not read")] Flock<std::fs::Fi
 pub struct Temporary {
     path: PathBuf,
     next: std::sync::atomic::AtomicU64,
+    _building: Flock<std::fs::File>,
     _owner: Flock<std::fs::File>,
 }
 
@@ -214,6 +219,11 @@ impl Store {
         self.root.join("source").join(archive.to_string())
     }
 
+    /// The name of the folder of `kind` (`source`, `prepared`) in which a path of this store lies.
+    pub fn digest_below(&self, kind: &str, path: &Path) -> Option<Digest> {
+        path.strip_prefix(self.root.join(kind)).ok()?.iter().next()?.to_string_lossy().parse().ok()
+    }
+
     /// Where the folders of a failed build are kept that the build root shows as `view`.
     pub fn failed(&self, view: &Path) -> PathBuf {
         self.root.join("failed").join(Digest::of(view.as_os_str().as_encoded_bytes()).to_string())
@@ -309,8 +319,35 @@ impl Store {
         lock_file(file.into_parts().0, how, &path)
     }
 
+    /// The store for this process alone, unless another one builds; held until dropped.
+    pub fn alone(&self) -> Result<Option<Lock>> {
+        self.try_lock("building")
+    }
+
+    /// Whether some process builds in the build root with this state folder.
+    pub fn is_building(state: &Path) -> bool {
+        let path = state.join("building");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .ok()
+            .and_then(|file| lock_file(file, FlockArg::LockExclusiveNonblock, &path).ok())
+            .is_some_and(|lock| lock.is_none())
+    }
+
+    /// Marks a build root as being built, until dropped.
+    pub fn mark_building(state: &Path) -> Result<Option<Lock>> {
+        let path = state.join("building");
+        let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        // Two builds of one build root at once are fine; then the mark is the first one's.
+        Ok(lock_file(file.into_parts().0, FlockArg::LockExclusiveNonblock, &path)?.map(Lock))
+    }
+
     /// This process's folder for work in progress, after those of processes that are gone were swept away.
     pub fn temporary(&self) -> Result<Temporary> {
+        let building = self
+            .locked("building", FlockArg::LockShared)?
+            .ok_or_else(|| Error::new(Kind::Host, format!("cannot lock `{}`", self.root.display())))?;
         let all = self.root.join("tmp");
         fs_err::create_dir_all(&all)?;
         for entry in fs_err::read_dir(&all)? {
@@ -330,7 +367,7 @@ impl Store {
         let file = fs_err::File::create(&owner)?.into_parts().0;
         let owner = lock_file(file, FlockArg::LockExclusive, &owner)?.ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?;
         fs_err::write(path.join("removing"), "")?;
-        Ok(Temporary { path, next: std::sync::atomic::AtomicU64::new(0), _owner: owner })
+        Ok(Temporary { path, next: std::sync::atomic::AtomicU64::new(0), _building: building, _owner: owner })
     }
 }
 

@@ -1,6 +1,219 @@
-//! To come.
+//! `mk log`: shows logs of the last run, or those kept with a reused result.
+
+use std::io::{IsTerminal, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+
+use crate::config::{Format, Settings};
+use crate::error::{Error, Kind, Result};
+use crate::event::Event;
+use crate::layout::BuildRoot;
+use crate::names::{PackageName, Step};
+use crate::output;
+use crate::store::Store;
+
+/// What to show.
 #[derive(Debug, clap::Args)]
-/// Options.
-pub struct Options {}
+pub struct Options {
+    /// Whose logs
+    #[arg(required_unless_present_any = ["failed", "list"])]
+    package: Option<String>,
+    /// Which step: prepare, build or deploy
+    step: Option<String>,
+    /// Build root to look in [default: the one built last]
+    #[arg(long, value_name = "BOARD-PRODUCT")]
+    build: Option<String>,
+    /// Follow a log while its step runs
+    #[arg(short, long, requires = "package")]
+    follow: bool,
+    /// Show the logs of the steps that failed last
+    #[arg(long, conflicts_with_all = ["package", "list"])]
+    failed: bool,
+    /// List logs with sizes and times
+    #[arg(long)]
+    list: bool,
+}
+
+/// One log file.
+#[derive(Debug, Serialize)]
+struct Found {
+    package: PackageName,
+    step: Step,
+    path: PathBuf,
+    size: u64,
+    /// Seconds since 1970.
+    modified: u64,
+}
+
 /// Carries out the command.
-pub fn run(_settings: &crate::config::Settings, _options: &Options) -> crate::error::Result<()> { Ok(()) }
+pub fn run(settings: &Settings, options: &Options) -> Result<()> {
+    let root = super::choose_build_root(settings, options.build.as_deref())?;
+    if options.list {
+        let package = options.package.as_deref().map(PackageName::new).transpose()?;
+        return list(settings, &root, package.as_ref());
+    }
+    if options.failed {
+        return failed(settings, &root);
+    }
+    let package = PackageName::new(options.package.as_deref().unwrap_or_default())?;
+    let steps = match options.step.as_deref() {
+        None => Step::ALL.to_vec(),
+        Some(word) => match Step::ALL.into_iter().find(|step| step.as_str() == word) {
+            Some(step) => vec![step],
+            None => {
+                let known: Vec<String> = Step::ALL.iter().map(Step::to_string).collect();
+                return Err(crate::load::unknown("step", word, &format!("log/{package}-{word}.log"), &known));
+            }
+        },
+    };
+    let all: Vec<Found> = of_package(settings, &root, &package).into_iter().filter(|log| steps.contains(&log.step)).collect();
+    let Some(last) = all.last() else {
+        let mut known: Vec<String> = logs(&root).into_iter().map(|log| log.package.to_string()).collect();
+        known.dedup();
+        let what = options.step.as_deref().map_or(String::new(), |step| format!("-{step}"));
+        let error = Error::new(Kind::Usage, format!("`{package}` has no log `{}/log/{package}{what}*.log`", root.name()));
+        return Err(match crate::error::nearest(package.as_str(), known.iter().map(String::as_str)) {
+            Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
+            _ => error.hint("`mk log --list` lists logs"),
+        });
+    };
+    if options.follow {
+        return follow(&last.path, &root);
+    }
+    let mut text = String::new();
+    for log in &all {
+        if all.len() > 1 {
+            text.push_str(&format!("==> {} <==\n", log.path.strip_prefix(settings.workspace.root()).unwrap_or(&log.path).display()));
+        }
+        text.push_str(&String::from_utf8_lossy(&fs_err::read(&log.path)?));
+        if !text.ends_with('\n') && !text.is_empty() {
+            text.push('\n');
+        }
+    }
+    page(settings, &text)
+}
+
+/// Logs in the build root, by package and step.
+fn logs(root: &BuildRoot) -> Vec<Found> {
+    let mut found: Vec<Found> = std::fs::read_dir(root.logs())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| describe(entry.path(), None))
+        .collect();
+    found.sort_by(|a, b| (&a.package, a.step).cmp(&(&b.package, b.step)));
+    found
+}
+
+/// A log by its path: `<package>-<step>.log`, or `<step>.log` of a known package.
+fn describe(path: PathBuf, package: Option<&PackageName>) -> Option<Found> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".log")?.to_owned();
+    let (package, step) = match package {
+        Some(package) => (package.clone(), name),
+        None => {
+            let (package, step) = name.rsplit_once('-')?;
+            (PackageName::new(package).ok()?, step.to_owned())
+        }
+    };
+    let step = Step::ALL.into_iter().find(|known| known.as_str() == step)?;
+    let meta = fs_err::metadata(&path).ok()?;
+    let modified = meta.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    Some(Found { package, step, path, size: meta.len(), modified })
+}
+
+/// A package's logs: those of the last run, or those kept with the result that the build root uses.
+fn of_package(settings: &Settings, root: &BuildRoot, package: &PackageName) -> Vec<Found> {
+    let mut found: Vec<Found> = logs(root).into_iter().filter(|log| log.package == *package).collect();
+    if found.is_empty() {
+        let stores = [settings.store.clone(), root.private_store()];
+        let key = super::build::used(root).get(package).copied();
+        let entry = key.and_then(|key| stores.iter().filter(|s| s.is_dir()).find_map(|s| Store::open(s).ok()?.find(&key)));
+        if let Some(entry) = entry {
+            found = Step::ALL
+                .into_iter()
+                .filter_map(|step| describe(entry.logs().join(format!("{step}.log")), Some(package)))
+                .collect();
+        }
+    }
+    found
+}
+
+fn list(settings: &Settings, root: &BuildRoot, package: Option<&PackageName>) -> Result<()> {
+    let found: Vec<Found> = match package {
+        Some(package) => of_package(settings, root, package),
+        None => {
+            let mut all = logs(root);
+            for name in super::build::used(root).keys() {
+                if !all.iter().any(|log| log.package == *name) {
+                    all.extend(of_package(settings, root, name));
+                }
+            }
+            all.sort_by(|a, b| (&a.package, a.step).cmp(&(&b.package, b.step)));
+            all
+        }
+    };
+    if settings.format == Format::Json {
+        return output::json(&serde_json::json!({ "logs": found }));
+    }
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let rows: Vec<Vec<String>> = found
+        .iter()
+        .map(|log| {
+            let age = Duration::from_secs(now.saturating_sub(log.modified));
+            vec![log.package.to_string(), log.step.to_string(), crate::units::size(log.size), format!("{} ago", crate::units::about(age))]
+        })
+        .collect();
+    output::data(&output::table(&rows))
+}
+
+fn failed(settings: &Settings, root: &BuildRoot) -> Result<()> {
+    let record = root.logs().join("events.json");
+    let events = crate::trace::read(&record).unwrap_or_default();
+    let mut text = String::new();
+    for stamped in &events {
+        if let Event::Failed(failure) = &stamped.event {
+            text.push_str(&crate::failure::text(failure, settings.workspace.root()));
+            text.push('\n');
+            if let Some(log) = &failure.log {
+                text.push_str(&format!("==> {} <==\n", crate::failure::below(log, settings.workspace.root())));
+                text.push_str(&String::from_utf8_lossy(&fs_err::read(log)?));
+            }
+        }
+    }
+    if text.is_empty() {
+        return Err(Error::new(Kind::Usage, format!("nothing failed in the last build of `{}`", root.name())));
+    }
+    page(settings, &text)
+}
+
+/// Shows text through the user's pager on a terminal, as it is elsewhere.
+fn page(settings: &Settings, text: &str) -> Result<()> {
+    let pager = settings.environment.get("PAGER").map_or("less -R", String::as_str);
+    if std::io::stdout().is_terminal() && !pager.is_empty() && pager != "cat" {
+        let run = duct::cmd!("sh", "-c", pager).stdin_bytes(text).env("LESS", "FRX").unchecked().run();
+        if run.is_ok_and(|output| output.status.code() != Some(127)) {
+            return Ok(());
+        }
+    }
+    output::data(text)
+}
+
+/// Prints a log as it grows, until the build that writes it has ended.
+fn follow(path: &Path, root: &BuildRoot) -> Result<()> {
+    let mut file = fs_err::File::open(path)?;
+    let mut at = 0;
+    loop {
+        let running = Store::is_building(&root.state());
+        file.seek(SeekFrom::Start(at))?;
+        let mut fresh = Vec::new();
+        file.read_to_end(&mut fresh)?;
+        at += fresh.len() as u64;
+        output::data(&String::from_utf8_lossy(&fresh))?;
+        if !running {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
