@@ -1,5 +1,7 @@
 //! What a run looks like from outside: each form of the report, failures, the record, the trace.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the test functions themselves as tests")]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -375,6 +377,7 @@ fn screen(text: &str, columns: usize) -> String {
                     "?7l" => wraps = false,
                     "?7h" => wraps = true,
                     "?2026h" | "?2026l" => {}
+                    "2K" => rows[row].clear(),
                     "K" => rows[row].truncate(column),
                     "J" => {
                         rows[row].truncate(column);
