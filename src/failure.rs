@@ -30,6 +30,15 @@ pub struct Excerpt {
 /// The whole text of `failure`, many lines, without a newline at the end. Paths below `root` are shown relative to it.
 /// A log that cannot be read is said to be so and costs nothing else.
 pub fn text(failure: &Failure, root: &Path) -> String {
+    render(failure, root, true)
+}
+
+/// The same without a look into the log, which may be gone or another run's by now.
+pub fn text_without_log(failure: &Failure, root: &Path) -> String {
+    render(failure, root, false)
+}
+
+fn render(failure: &Failure, root: &Path, look: bool) -> String {
     let mut out = format!("error: {}: {}", failure.package, sentence(failure));
     for (depth, frame) in failure.stack.iter().enumerate() {
         let lead = if depth == 0 { "at" } else { "called from" };
@@ -48,17 +57,18 @@ pub fn text(failure: &Failure, root: &Path) -> String {
         let _ = write!(out, "\n  {}", clean(line.as_bytes()));
     }
     if let Some(log) = &failure.log {
-        match excerpt(log) {
-            Ok(excerpt) => {
+        match look.then(|| excerpt(log)) {
+            Some(Ok(excerpt)) => {
                 list(&mut out, "first errors:", &excerpt.errors);
                 list(&mut out, "end of log:", &excerpt.tail);
                 if excerpt.tail.is_empty() {
                     out.push_str("\n  the log is empty");
                 }
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 let _ = write!(out, "\n  the log cannot be read: {error}");
             }
+            None => {}
         }
         let _ = write!(out, "\n  log: {}", below(log, root));
     }

@@ -102,7 +102,7 @@ impl Progress {
         self.running.iter_mut().find(|r| r.package == *package && fits(r.work))
     }
 
-    /// The lines of the picture, top first: what runs, longest running first, and the bar. Empty before the run begins.
+    /// The lines of the picture, top first: what runs, in the order of beginning, and the bar. Empty before the run begins.
     /// At most the window's height less 2 lines, each narrower than the window.
     pub fn frame(&self, now: SystemTime, size: Size) -> Vec<String> {
         let Some(started) = self.started else { return Vec::new() };
@@ -207,11 +207,17 @@ pub fn cut(text: &str, width: usize) -> String {
         .collect()
 }
 
+/// Clears from the beginning of the line to the end of the screen. With the cursor at the very first place, tmux would
+/// take it for the clearing of a whole screen and keep what is there in its history; the blank moves it on.
+const CLEAR: &str = " \x1b[J\r";
+
 /// Puts frames onto a terminal, each over the one before, in one piece of text.
 #[derive(Debug, Default)]
 pub struct Painter {
-    /// How wide each line is that stands on the screen now, below which the cursor is.
-    drawn: Vec<usize>,
+    /// The lines that stand on the screen now, below which the cursor is.
+    drawn: Vec<String>,
+    /// The window's width at that time.
+    columns: usize,
 }
 
 impl Painter {
@@ -221,25 +227,34 @@ impl Painter {
         if self.drawn.is_empty() && frame.is_empty() {
             return above.to_string();
         }
-        // Begin of a synchronised update, and no wrapping: whoever doesn't know these ignores them.
-        let mut out = String::from("\x1b[?2026h");
+        // Begin of a synchronised update; whoever doesn't know it ignores it.
+        let mut out = String::from("\x1b[?2026h\r");
         let columns = size.columns.max(1);
-        let rows: usize = self.drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum();
+        let width = |line: &String| line.chars().map(|c| c.width().unwrap_or(0)).sum::<usize>();
+        let rows: usize = self.drawn.iter().map(|line| width(line).div_ceil(columns).max(1)).sum();
         let up = rows.min(size.rows.saturating_sub(1));
-        out.push('\r');
         if up > 0 {
             let _ = write!(out, "\x1b[{up}A");
         }
-        if !above.is_empty() {
-            out.push_str("\x1b[J");
-            out.push_str(above);
+        if !above.is_empty() || columns != self.columns || frame.len() < self.drawn.len() {
+            out.push_str(CLEAR);
+            self.drawn.clear();
         }
+        out.push_str(above);
         out.push_str("\x1b[?7l");
-        for line in frame {
-            let _ = write!(out, "{line}\x1b[K\r\n");
+        for (at, line) in frame.iter().enumerate() {
+            // A line that is still the same is not touched. The others are cleared as a whole first: what is cleared
+            // behind the text alone still counts for some terminals when they wrap lines anew.
+            if self.drawn.get(at) != Some(line) {
+                out.push_str("\x1b[2K");
+                out.push_str(line);
+            }
+            out.push_str("\r\n");
         }
-        out.push_str("\x1b[J\x1b[?7h\x1b[?2026l");
-        self.drawn = frame.iter().map(|line| line.chars().map(|c| c.width().unwrap_or(0)).sum()).collect();
+        // What was typed meanwhile stands here.
+        out.push_str("\x1b[K\x1b[?7h\x1b[?2026l");
+        self.drawn = frame.to_vec();
+        self.columns = columns;
         out
     }
 }
@@ -399,16 +414,25 @@ mod tests {
     fn frames_replace_each_other_in_one_piece_and_count_lines_that_a_narrower_window_has_wrapped() {
         let mut painter = Painter::default();
         let wide = Size { columns: 80, rows: 24 };
-        let frame = ["a".repeat(50), "b".into()];
+        let long = "a".repeat(50);
+        let begin = "\x1b[?2026h\r";
+        let end = "\x1b[K\x1b[?7h\x1b[?2026l";
         assert_eq!(
-            painter.paint("", &frame, wide),
-            format!("\x1b[?2026h\r\x1b[?7l{}\x1b[K\r\nb\x1b[K\r\n\x1b[J\x1b[?7h\x1b[?2026l", "a".repeat(50))
+            painter.paint("", &[long.clone(), "b".into()], wide),
+            format!("{begin} \x1b[J\r\x1b[?7l\x1b[2K{long}\r\n\x1b[2Kb\r\n{end}")
+        );
+        assert_eq!(
+            painter.paint("", &[long.clone(), "c".into()], wide),
+            format!("{begin}\x1b[2A\x1b[?7l\r\n\x1b[2Kc\r\n{end}")
         );
         assert_eq!(
             painter.paint("done\n", &["c".into()], Size { columns: 20, rows: 24 }),
-            "\x1b[?2026h\r\x1b[4A\x1b[Jdone\n\x1b[?7lc\x1b[K\r\n\x1b[J\x1b[?7h\x1b[?2026l"
+            format!("{begin}\x1b[4A \x1b[J\rdone\n\x1b[?7l\x1b[2Kc\r\n{end}")
         );
-        assert_eq!(painter.paint("", &[], wide), "\x1b[?2026h\r\x1b[1A\x1b[?7l\x1b[J\x1b[?7h\x1b[?2026l");
+        assert_eq!(
+            painter.paint("", &[], Size { columns: 20, rows: 24 }),
+            format!("{begin}\x1b[1A \x1b[J\r\x1b[?7l{end}")
+        );
         assert_eq!(painter.paint("x\n", &[], wide), "x\n");
     }
 

@@ -194,11 +194,10 @@ impl Report {
     /// One event.
     fn take(&mut self, stamped: Stamped) {
         self.record.take(&stamped);
-        if self.form == Form::Json
-            && let Ok(mut line) = serde_json::to_string(&stamped)
-        {
-            line.push('\n');
-            self.stdout.write(&line);
+        if self.form == Form::Json {
+            if let Ok(line) = serde_json::to_string(&stamped) {
+                self.stdout.write(&(line + "\n"));
+            }
         }
         self.follow(&stamped.event);
         if self.form != Form::Json {
@@ -435,10 +434,8 @@ impl Pipe {
 
     /// Writes all of it in as few pieces as the system allows.
     fn write(&mut self, text: &str) {
-        if let Some(inner) = &mut self.0
-            && !text.is_empty()
-            && inner.write_all(text.as_bytes()).and_then(|()| inner.flush()).is_err()
-        {
+        let Some(inner) = self.0.as_mut().filter(|_| !text.is_empty()) else { return };
+        if inner.write_all(text.as_bytes()).and_then(|()| inner.flush()).is_err() {
             self.0 = None;
         }
     }

@@ -158,7 +158,7 @@ impl Schedule {
     }
 
     /// The node to start now, if any; it counts as running from here on and has a slot.
-    pub fn next(&mut self) -> Option<NodeId> {
+    pub fn start_next(&mut self) -> Option<NodeId> {
         self.next_of(Work::Fetch).or_else(|| if self.held { None } else { self.next_of(Work::Build) })
     }
 
@@ -333,7 +333,7 @@ pub trait Executor {
 /// Runs the schedule to its end, on the calling thread.
 pub fn drive(schedule: &mut Schedule, executor: &mut impl Executor) {
     loop {
-        while let Some(id) = schedule.next() {
+        while let Some(id) = schedule.start_next() {
             executor.start(id, schedule.slot(id));
         }
         if schedule.is_over() {

@@ -1,5 +1,7 @@
 //! What a run looks like from outside: each form of the report, failures, the record, the trace.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the test functions themselves as tests")]
+
 use std::io::Write;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -375,6 +377,7 @@ fn screen(text: &str, columns: usize) -> String {
                     "?7l" => wraps = false,
                     "?7h" => wraps = true,
                     "?2026h" | "?2026l" => {}
+                    "2K" => rows[row].clear(),
                     "K" => rows[row].truncate(column),
                     "J" => {
                         rows[row].truncate(column);
@@ -695,4 +698,148 @@ fn a_clock_that_is_set_back_and_ends_that_never_came_make_no_negative_times() {
     assert!(run.spans.iter().all(|span| span.end >= span.start && span.start >= 0.0));
     assert!(run.spans.iter().flat_map(|span| &span.steps).all(|step| step.2 >= step.1));
     assert_eq!(run.spans.iter().filter(|span| span.open).count(), 2);
+}
+
+/// A run of 60 packages on 4 slots and 2 downloads, as a scheduler would order it, with a failure near its end.
+fn sixty() -> Vec<Stamped> {
+    let known =
+        ["musl", "zlib", "openssl", "busybox", "linux", "openssh", "dnsmasq", "nftables", "unbound", "curl"];
+    let word =
+        |i: usize| if i < 10 { known[i].to_string() } else { format!("lib{}-{}", known[i % 10], i / 10) };
+    let mut events = vec![];
+    let run = Event::RunStarted {
+        name: "qemu-x86_64-router".into(),
+        packages: 72,
+        reused: 12,
+        jobs: 4,
+        estimate: None,
+    };
+    events.push(at(0.0, run));
+    let needs = |i: usize| if i == 0 { vec![] } else { vec![i / 3, i.saturating_sub(7)] };
+    for i in 0..60 {
+        let list: Vec<String> = needs(i).into_iter().map(word).collect();
+        let list: Vec<&str> = list.iter().map(String::as_str).collect();
+        events.push(at(0.0, planned(&word(i), &format!("{}.{}", i % 4 + 1, i), &list)));
+    }
+    let (mut slots, mut downloads, mut done) = ([0.0_f64; 4], [0.0_f64; 2], [0.0_f64; 60]);
+    let least = |list: &[f64]| (0..list.len()).min_by(|&a, &b| list[a].total_cmp(&list[b])).unwrap();
+    for i in 0..60 {
+        let p = word(i);
+        if i % 9 == 8 {
+            done[i] = needs(i).into_iter().map(|need| done[need]).fold(0.0, f64::max);
+            events.push(at(done[i], package(&p, Outcome::Reused, "", 0.0)));
+            continue;
+        }
+        if i > 55 {
+            events.push(at(done[55], package(&p, Outcome::Skipped, &word(55), 0.0)));
+            continue;
+        }
+        let slot = least(&downloads);
+        let (from, took) = (downloads[slot], 0.4 + (i * 37 % 23) as f64 / 6.0);
+        downloads[slot] = from + took;
+        let bytes = 400_000 * (1 + i as u64 * 13 % 40);
+        events.push(at(from, started(&p, Work::Fetch, 4 + slot)));
+        let file = format!("{p}.tar.xz");
+        events.push(at(from, Event::Download { package: name(&p), file, done: bytes, total: Some(bytes) }));
+        events.push(at(from + took, ended(&p, Work::Fetch, 4 + slot, took)));
+        let ready = needs(i).into_iter().map(|need| done[need]).fold(from + took, f64::max);
+        let slot = least(&slots);
+        let (from, prepare, build) = (slots[slot].max(ready), 0.3, 1.0 + (i * 7919 % 97) as f64 / 6.0);
+        events.push(at(from, started(&p, Work::Prepare, slot)));
+        events.push(at(from + prepare, ended(&p, Work::Prepare, slot, prepare)));
+        let from = from + prepare;
+        events.push(at(from, started(&p, Work::Build, slot)));
+        let log: std::path::PathBuf = format!("/ws/log/{p}-build.log").into();
+        events.push(at(from, Event::StepStarted { package: name(&p), step: Step::Build, log: log.clone() }));
+        let (end, failed) = (from + build, i == 55);
+        let exit = Exit::Code(if failed { 2 } else { 0 });
+        events.push(at(
+            end,
+            Event::StepEnded { package: name(&p), step: Step::Build, exit, elapsed: seconds(build) },
+        ));
+        if failed {
+            let failure = Failure { package: name(&p), kept: None, log: Some(log), ..failure(None) };
+            events.push(at(end, Event::Failed(Box::new(failure))));
+        }
+        events.push(at(end, ended(&p, Work::Build, slot, build)));
+        let outcome = if failed { Outcome::Failed } else { Outcome::Built };
+        let reason =
+            ["VERSION: 1.2 → 1.3", "not built before", "build(): changed", "<b>\"needs\" & 'more'</b>"]
+                [i % 4];
+        events.push(at(end, package(&p, outcome, reason, build + prepare + took)));
+        (slots[slot], done[i]) = (end, end);
+    }
+    events.sort_by_key(|stamped| stamped.time);
+    let end = events.last().unwrap().time;
+    events.push(Stamped { time: end, event: Event::Usage { cpu: seconds(555.0) } });
+    events.push(Stamped { time: end, event: Event::RunEnded { success: false, elapsed: seconds(1.0) } });
+    events
+}
+
+#[test]
+fn the_page_holds_all_escapes_all_and_reaches_for_nothing() {
+    let page = mk::page::page(&Run::of(&sixty()).unwrap());
+    for word in ["http:", "https:", "src=", "href=", "@import", "url("] {
+        assert!(!page.contains(word), "{word}");
+    }
+    assert!(
+        !page.contains("<b>") && page.contains("&lt;b&gt;&quot;needs&quot; &amp; &#39;more&#39;&lt;/b&gt;")
+    );
+    assert_eq!(page.matches("<tr><td>").count(), 60);
+    for package in
+        ["openssl", "liblinux-5", "<td>because of libopenssh-5</td>", "12 more packages were there already"]
+    {
+        assert!(page.contains(package), "{package}");
+    }
+    let idle = [
+        at(0.0, Event::RunStarted { name: "b-p".into(), packages: 1, reused: 1, jobs: 1, estimate: None }),
+        at(0.0, Event::RunEnded { success: true, elapsed: seconds(0.0) }),
+    ];
+    assert!(mk::page::page(&Run::of(&idle).unwrap()).contains("Nothing had to be done"));
+}
+
+#[test]
+fn a_browser_reads_the_page_and_sorts_its_table() {
+    let Some(browser) = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"]
+        .into_iter()
+        .find(|p| Path::new(p).exists())
+    else {
+        eprintln!("no browser on this machine");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("page.html");
+    // Two clicks on `build`: the slowest first.
+    let script = "<script>const th = [...document.querySelectorAll('th')].find(th => th.textContent === 'build');\
+                  th.firstChild.click(); th.firstChild.click();</script></body>";
+    fs_err::write(&file, mk::page::page(&Run::of(&sixty()).unwrap()).replace("</body>", script)).unwrap();
+    let output = std::process::Command::new(browser)
+        .args([
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--dump-dom",
+        ])
+        .args([
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+        ])
+        .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
+        .arg(format!("file://{}", file.display()))
+        .output()
+        .unwrap();
+    let dom = String::from_utf8_lossy(&output.stdout);
+    assert!(dom.contains("<svg id=\"timeline\""), "{dom}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(dom.matches("<tr><td>").count(), 60);
+    assert!(dom.contains("aria-sort=\"descending\""));
+    let times: Vec<f64> = dom
+        .split("<tr><td>")
+        .skip(1)
+        .map(|row| row.split("data-v=\"").nth(3).unwrap().split('"').next().unwrap().parse().unwrap())
+        .collect();
+    assert!(times.windows(2).all(|pair| pair[0] >= pair[1]) && times[0] > times[59], "{times:?}");
 }

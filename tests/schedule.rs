@@ -1,5 +1,7 @@
 //! The scheduler with an executor that does nothing but keep a clock of its own.
 
+#![allow(clippy::unwrap_used, reason = "clippy knows only the test functions themselves as tests")]
+
 use mk::event::Work::{self, Build, Fetch, Prepare};
 use mk::schedule::{End, Executor, Limits, Node, NodeId, Schedule, State, Wake, drive};
 
@@ -187,12 +189,12 @@ fn a_source_that_nobody_wants_any_more_is_not_fetched_but_a_package_is_built_for
         node(3, Fetch, 50.0, &[]),
     ];
     let mut schedule = Schedule::new(nodes, limits(1, 1), true).unwrap();
-    assert_eq!(schedule.next(), Some(5));
-    assert_eq!(schedule.next(), Some(0));
+    assert_eq!(schedule.start_next(), Some(5));
+    assert_eq!(schedule.start_next(), Some(0));
     assert_eq!(schedule.finish(0, End::Failed), [1, 2, 4]);
-    assert_eq!(schedule.next(), Some(3));
+    assert_eq!(schedule.start_next(), Some(3));
     schedule.finish(5, End::Done);
-    assert_eq!(schedule.next(), None);
+    assert_eq!(schedule.start_next(), None);
     assert!(!schedule.is_over());
     schedule.finish(3, End::Done);
     assert!(schedule.is_over());
@@ -234,17 +236,17 @@ fn while_held_downloads_go_on_but_no_build_starts() {
     ];
     let mut schedule = Schedule::new(nodes, limits(1, 1), false).unwrap();
     schedule.hold(true);
-    assert_eq!(schedule.next(), Some(3));
-    assert_eq!(schedule.next(), None);
+    assert_eq!(schedule.start_next(), Some(3));
+    assert_eq!(schedule.start_next(), None);
     schedule.finish(3, End::Done);
     assert!(!schedule.is_over(), "held is not over");
     schedule.hold(false);
-    assert_eq!(schedule.next(), Some(0));
+    assert_eq!(schedule.start_next(), Some(0));
     schedule.hold(true);
     schedule.finish(0, End::Done);
-    assert_eq!(schedule.next(), None);
+    assert_eq!(schedule.start_next(), None);
     schedule.hold(false);
-    assert_eq!(schedule.next(), Some(1));
+    assert_eq!(schedule.start_next(), Some(1));
 }
 
 #[test]
@@ -262,10 +264,10 @@ fn the_end_of_a_node_that_does_not_run_changes_nothing() {
     let mut schedule = Schedule::new(nodes, limits(1, 1), false).unwrap();
     assert!(schedule.finish(1, End::Failed).is_empty());
     assert!(schedule.finish(77, End::Done).is_empty());
-    assert_eq!(schedule.next(), Some(0));
+    assert_eq!(schedule.start_next(), Some(0));
     schedule.finish(0, End::Done);
     schedule.finish(0, End::Failed);
-    assert_eq!(schedule.next(), Some(1));
+    assert_eq!(schedule.start_next(), Some(1));
 }
 
 #[test]
@@ -288,7 +290,7 @@ fn an_empty_schedule_is_over_and_senseless_limits_and_weights_do_no_harm() {
     ];
     let mut schedule = Schedule::new(nodes, limits(0, usize::MAX), false).unwrap();
     let mut order = Vec::new();
-    while let Some(id) = schedule.next() {
+    while let Some(id) = schedule.start_next() {
         order.push(id);
         schedule.finish(id, End::Done);
     }
