@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
+use crate::config::Settings;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Exit, Failure, Outcome, Work};
@@ -40,22 +41,55 @@ pub struct Job<'a> {
     pub rooms: &'a RoomServer,
     /// Whether steps run in rooms.
     pub in_rooms: bool,
-    /// Gets archives.
-    pub fetcher: &'a Fetcher,
+    /// What it works with.
+    pub workshop: &'a Workshop,
     /// Whether nothing may be fetched.
     pub offline: bool,
-    /// Ends steps.
-    pub cancel: &'a Cancel,
-    /// The jobserver.
-    pub tokens: &'a Tokens,
     /// Most compilers at once.
     pub jobs: usize,
     /// Where to tell what happens.
     pub events: &'a Events,
+    states: Vec<Mutex<State>>,
+    /// Results of another store; see [`Job::lend`].
+    lent: Mutex<Vec<Option<Found>>>,
+}
+
+/// What a run works with, beside what it works on.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Ends steps.
+    pub cancel: Cancel,
+    /// The jobserver.
+    pub tokens: Tokens,
+    /// Gets archives.
+    pub fetcher: Fetcher,
     /// Folder for work in progress.
-    pub temporary: &'a Temporary,
-    /// One for each package.
-    pub states: Vec<Mutex<State>>,
+    pub temporary: Temporary,
+    /// What is wrong with the jobserver that an outer make offers.
+    pub warning: Option<String>,
+}
+
+impl Workshop {
+    /// Sets up for a run that puts its results into `store`. Starts no thread.
+    pub fn new(settings: &Settings, store: &Store) -> Result<Workshop> {
+        let mut warning = None;
+        let inherited = settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose();
+        let tokens = match inherited {
+            Ok(Some(Some(tokens))) => tokens,
+            Ok(_) => Tokens::new(settings.jobs)?,
+            Err(error) => {
+                warning = Some(format!("{}; using {} jobs of its own", error.message, settings.jobs));
+                Tokens::new(settings.jobs)?
+            }
+        };
+        Ok(Workshop {
+            cancel: Cancel::new()?,
+            tokens,
+            fetcher: Fetcher::new(fetch::Settings::default()),
+            temporary: store.temporary()?,
+            warning,
+        })
+    }
 }
 
 /// How far a package has come.
@@ -81,6 +115,21 @@ pub enum Trouble {
     Failed(Box<Failure>),
     /// The run was stopped.
     Cancelled,
+}
+
+impl Trouble {
+    /// As an error, for commands that have no report.
+    pub fn into_error(self) -> Error {
+        match self {
+            Trouble::Cancelled => Error::new(Kind::Told(1), ""),
+            Trouble::Failed(failure) => Error {
+                kind: Kind::Build,
+                message: crate::failure::text_without_log(&failure, Path::new("/")).trim_start_matches("error: ").to_owned(),
+                at: Vec::new(),
+                hints: Vec::new(),
+            },
+        }
+    }
 }
 
 impl From<Error> for Trouble {
@@ -111,8 +160,20 @@ pub type Worked<T> = std::result::Result<T, Trouble>;
 
 impl<'a> Job<'a> {
     /// Takes over what the plan says.
-    pub fn states(plan: &Plan) -> Vec<Mutex<State>> {
-        plan.packages
+    #[allow(clippy::too_many_arguments, reason = "the one place where the layers meet")]
+    pub fn new(
+        settings: &'a Settings,
+        loaded: &'a Loaded,
+        planner: &'a Planner<'a>,
+        store: &'a Store,
+        rooms: &'a RoomServer,
+        in_rooms: bool,
+        workshop: &'a Workshop,
+        events: &'a Events,
+        plan: &Plan,
+    ) -> Job<'a> {
+        let states = plan
+            .packages
             .iter()
             .map(|planned| {
                 Mutex::new(State {
@@ -123,7 +184,33 @@ impl<'a> Job<'a> {
                     ..State::default()
                 })
             })
-            .collect()
+            .collect();
+        Job {
+            loaded,
+            planner,
+            store,
+            workspace: &settings.workspace,
+            rooms,
+            in_rooms,
+            workshop,
+            offline: settings.offline,
+            jobs: settings.jobs,
+            events,
+            states,
+            lent: Mutex::default(),
+        }
+    }
+
+    /// Lends results of another store to packages that are built here as well: what others see of them are those.
+    pub fn lend(&self, found: &[Option<Found>]) {
+        *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found.to_vec();
+    }
+
+    /// Gets, unpacks and prepares the source, for a room that is entered by hand.
+    pub fn ready(&self, place: usize) -> Worked<()> {
+        self.state(place).action = Some(Action::Build);
+        self.fetch(place)?;
+        self.prepare(place)
     }
 
     /// The nodes of the schedule: three for each package that is not reused.
@@ -158,7 +245,13 @@ impl<'a> Job<'a> {
 
     /// What dependents see of a package, once it is known.
     pub fn visible(&self, place: usize) -> Option<Visible> {
-        self.state(place).found.as_ref().map(|found| found.visible)
+        self.needed(place).map(|found| found.visible)
+    }
+
+    /// The result of a package as those that need it see it.
+    fn needed(&self, place: usize) -> Option<Found> {
+        let lent = self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(place).cloned().flatten();
+        lent.or_else(|| self.found(place))
     }
 
     /// The result of a package, once it is known.
@@ -230,7 +323,7 @@ impl<'a> Job<'a> {
                 self.events.send(Event::Download { package, file, done, total });
             }
         };
-        match self.fetcher.fetch(&request, &mut progress, &|| self.cancel.is_cancelled()) {
+        match self.workshop.fetcher.fetch(&request, &mut progress, &|| self.workshop.cancel.is_cancelled()) {
             Ok(fetched) => {
                 if let Some(text) = fetched.warning {
                     self.events.send(Event::Warning { text });
@@ -238,7 +331,7 @@ impl<'a> Job<'a> {
                 self.state(place).archive = Some((fetched.path, fetched.digest));
                 Ok(())
             }
-            Err(_) if self.cancel.is_cancelled() => Err(Trouble::Cancelled),
+            Err(_) if self.workshop.cancel.is_cancelled() => Err(Trouble::Cancelled),
             Err(error) => Err(error.into()),
         }
     }
@@ -279,7 +372,7 @@ impl<'a> Job<'a> {
                 return Ok(folder);
             }
         }
-        let fresh = self.temporary.folder("source")?;
+        let fresh = self.workshop.temporary.folder("source")?;
         let unpacked = unpack::unpack(&archive, &fresh, unpack::Limits::default());
         let unpacked = unpacked.inspect_err(|_| drop(remove_tree(&fresh)))?;
         if !source.folders.iter().any(|folder| fresh.join(folder).is_dir()) {
@@ -312,7 +405,7 @@ impl<'a> Job<'a> {
         let (path, inputs) = match find()? {
             Some(found) => found,
             None => {
-                let work = self.temporary.folder(recipe.name.as_str())?;
+                let work = self.workshop.temporary.folder(recipe.name.as_str())?;
                 for part in ["layer", "work", "report", "root"] {
                     fs_err::create_dir(work.join(part))?;
                 }
@@ -372,7 +465,7 @@ impl<'a> Job<'a> {
             return Ok(());
         }
         let began = Instant::now();
-        let work = self.temporary.folder(recipe.name.as_str())?;
+        let work = self.workshop.temporary.folder(recipe.name.as_str())?;
         let reachable = self.planner.ingredients.reachable(recipe)?;
         let result = if self.in_rooms {
             self.build_in_room(place, &work, &reachable)
@@ -383,6 +476,10 @@ impl<'a> Job<'a> {
             Ok(inputs) => inputs,
             Err(Trouble::Failed(mut failure)) => {
                 failure.kept = self.keep(place, &work);
+                if failure.kept.is_some() && self.in_rooms {
+                    let (board, product) = (&self.loaded.board, &self.loaded.product);
+                    failure.hints.push(crate::failure::shell_hint(board, product, recipe.name.as_str()));
+                }
                 return Err(Trouble::Failed(failure));
             }
             Err(cancelled) => {
@@ -507,7 +604,7 @@ impl<'a> Job<'a> {
             stage::link_tree(layer, &places.toolchain)?;
         }
         for need in self.loaded.graph.closure(place) {
-            let Some(found) = self.found(need) else { continue };
+            let Some(found) = self.needed(need) else { continue };
             link_view(&found.entry.deploy(), &places.deploy.join(self.recipe(need).name.as_str()))?;
             for part in SYSROOT_PARTS {
                 let from = found.entry.deploy().join(part);
@@ -532,7 +629,7 @@ impl<'a> Job<'a> {
         steps.retain(|(step, _)| recipe.function(*step).is_some());
         let room = Room { mounts: Vec::new(), programs: Vec::new(), network: true, terminal: false, limit: None };
         self.run_steps_with(place, &steps, work, &places, &|program, inherit| {
-            self.rooms.run_bare(&Room { programs: vec![program], ..room.clone() }, inherit, self.cancel)
+            self.rooms.run_bare(&Room { programs: vec![program], ..room.clone() }, inherit, &self.workshop.cancel)
         })?;
         finish::clean_up(&own)?;
         let strip = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
@@ -540,7 +637,7 @@ impl<'a> Job<'a> {
         if !plan.calls.is_empty() && strip.exists() {
             let programs = self.strip_programs(place, &plan, &places);
             plan.unlock(&own)?;
-            let ran = self.rooms.run_bare(&Room { programs, ..room }, &[], self.cancel);
+            let ran = self.rooms.run_bare(&Room { programs, ..room }, &[], &self.workshop.cancel);
             plan.relock(&own)?;
             self.stripped(place, &ran?)?;
         }
@@ -561,7 +658,7 @@ impl<'a> Job<'a> {
     /// Toolchain layers of all that a package needs, the latest on top.
     pub fn toolchain_layers(&self, place: usize) -> Vec<PathBuf> {
         let needed = self.loaded.graph.closure(place).into_iter().rev();
-        needed.filter_map(|need| self.found(need)).filter(|f| f.entry.meta.toolchain).map(|f| f.entry.toolchain()).collect()
+        needed.filter_map(|need| self.needed(need)).filter(|f| f.entry.meta.toolchain).map(|f| f.entry.toolchain()).collect()
     }
 
     /// All places of a package's room for `build` and `deploy`.
@@ -608,7 +705,7 @@ impl<'a> Job<'a> {
         if !self.target().is_empty() {
             let direct: Vec<PathBuf> = self.loaded.graph.needs[place]
                 .iter()
-                .filter_map(|&need| self.found(need))
+                .filter_map(|&need| self.needed(need))
                 .map(|found| found.entry.deploy())
                 .collect();
             for part in SYSROOT_PARTS {
@@ -635,7 +732,7 @@ impl<'a> Job<'a> {
             }
         }
         for need in self.loaded.graph.closure(place) {
-            if let Some(found) = self.found(need) {
+            if let Some(found) = self.needed(need) {
                 let to = Path::new(inside::DEPLOY).join(self.recipe(need).name.as_str());
                 mounts.push(bind(found.entry.deploy(), to, false));
             }
@@ -673,7 +770,7 @@ impl<'a> Job<'a> {
     ) -> Worked<()> {
         let room = Room { mounts, programs: Vec::new(), network: false, terminal: false, limit: None };
         self.run_steps_with(place, steps, work, places, &|program, inherit| {
-            self.rooms.run(&Room { programs: vec![program], ..room.clone() }, inherit, self.cancel)
+            self.rooms.run(&Room { programs: vec![program], ..room.clone() }, inherit, &self.workshop.cancel)
         })
     }
 
@@ -688,7 +785,7 @@ impl<'a> Job<'a> {
     ) -> Worked<()> {
         let recipe = self.recipe(place);
         let env = step::environment(recipe, places, self.jobs);
-        let (read, write) = self.tokens.descriptors();
+        let (read, write) = self.workshop.tokens.descriptors();
         let inherit = [(read.as_fd(), step::JOBSERVER.0), (write.as_fd(), step::JOBSERVER.1)];
         for (step, cwd) in steps {
             let log = self.loaded.build_root.log(&recipe.name, *step);
@@ -704,7 +801,7 @@ impl<'a> Job<'a> {
                 None => Exit::Signal(libc::SIGTERM),
             };
             self.events.send(Event::StepEnded { package: recipe.name.clone(), step: *step, exit, elapsed: began.elapsed() });
-            if ran.stop == Some(Stop::Cancelled) || self.cancel.is_cancelled() {
+            if ran.stop == Some(Stop::Cancelled) || self.workshop.cancel.is_cancelled() {
                 return Err(Trouble::Cancelled);
             }
             if !exit.success() {
@@ -741,7 +838,7 @@ impl<'a> Job<'a> {
         let programs = self.strip_programs(place, &plan, places);
         plan.unlock(&deploy)?;
         let room = Room { mounts, programs, network: false, terminal: false, limit: None };
-        let ran = self.rooms.run(&room, &[], self.cancel);
+        let ran = self.rooms.run(&room, &[], &self.workshop.cancel);
         plan.relock(&deploy)?;
         self.stripped(place, &ran?)
     }
@@ -767,7 +864,7 @@ impl<'a> Job<'a> {
 
     /// Turns what became of stripping into a result.
     pub fn stripped(&self, place: usize, ran: &Ran) -> Worked<()> {
-        if self.cancel.is_cancelled() {
+        if self.workshop.cancel.is_cancelled() {
             return Err(Trouble::Cancelled);
         }
         if ran.success() {
@@ -795,10 +892,10 @@ impl<'a> Job<'a> {
     fn work(&self, node: &Node, slot: usize) -> End {
         let place = node.package;
         let package = self.recipe(place).name.clone();
-        let token = if node.work == Work::Fetch { None } else { self.tokens.take(self.cancel) };
+        let token = if node.work == Work::Fetch { None } else { self.workshop.tokens.take(&self.workshop.cancel) };
         self.events.send(Event::WorkStarted { package: package.clone(), work: node.work, slot });
         let began = Instant::now();
-        let result = if self.cancel.is_cancelled() {
+        let result = if self.workshop.cancel.is_cancelled() {
             Err(Trouble::Cancelled)
         } else {
             let work = || match node.work {
@@ -913,12 +1010,12 @@ impl schedule::Executor for Local<'_, '_, '_> {
                 Ok(Wake::Ended(id, end)) => {
                     self.running -= 1;
                     if self.running == 0 {
-                        self.job.tokens.refill();
+                        self.job.workshop.tokens.refill();
                     }
                     return Wake::Ended(id, end);
                 }
                 Ok(wake) => return wake,
-                Err(RecvTimeoutError::Timeout) if self.job.cancel.is_cancelled() && !self.cancelled => {
+                Err(RecvTimeoutError::Timeout) if self.job.workshop.cancel.is_cancelled() && !self.cancelled => {
                     self.cancelled = true;
                     return Wake::Cancel;
                 }

@@ -538,3 +538,9 @@ fn create(path: &Path) -> std::io::Result<fs_err::File> {
     }
     fs_err::File::create(path)
 }
+
+/// Says one line outside of a run: `note: TEXT`.
+pub fn note(text: &str) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "note: {text}");
+}

@@ -16,6 +16,7 @@ use crate::schedule::Wake;
 pub struct Watch {
     handle: Handle,
     heard: Arc<AtomicI32>,
+    listener: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Watch {
@@ -28,6 +29,10 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.handle.close();
+        // Its end is awaited: a room server can be forked only by a process with one thread.
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
     }
 }
 
@@ -38,7 +43,7 @@ pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
     let handle = signals.handle();
     let heard = Arc::new(AtomicI32::new(0));
     let first = Arc::clone(&heard);
-    std::thread::spawn(move || {
+    let listener = std::thread::spawn(move || {
         for signal in signals.forever() {
             if first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
                 cancel.cancel();
@@ -48,5 +53,5 @@ pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
             }
         }
     });
-    Ok(Watch { handle, heard })
+    Ok(Watch { handle, heard, listener: Some(listener) })
 }

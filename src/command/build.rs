@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -11,16 +11,14 @@ use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::executor::{Job, Local, link_view};
-use crate::fetch::Fetcher;
+use crate::executor::{Job, Local, Workshop, link_view};
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::plan::{Action, Found, Plan, Planner};
 use crate::report::{self, Report};
-use crate::room::{Cancel, RoomServer};
+use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
 use crate::store::{self, Store};
-use crate::tokens::Tokens;
 use crate::{signals, stage};
 
 /// Downloads at once.
@@ -79,23 +77,6 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
     let ingredients = loaded.ingredients(in_rooms);
     let planner = planner(&loaded, &store, &ingredients);
     let (events, receiver) = Events::channel();
-    let form = match settings.format {
-        Format::Json => report::Form::Json,
-        Format::Human if std::io::stderr().is_terminal() => report::Form::Human,
-        _ => report::Form::Plain,
-    };
-    let level = match (settings.quiet, settings.verbose) {
-        (true, _) => report::Verbosity::Quiet,
-        (_, true) => report::Verbosity::Verbose,
-        _ => report::Verbosity::Normal,
-    };
-    let options = |record| report::Options {
-        form,
-        verbosity: level,
-        color: settings.environment.get("NO_COLOR").is_none_or(String::is_empty),
-        root: settings.workspace.root().to_owned(),
-        record,
-    };
     let began = Instant::now();
     let waiting: Vec<usize> = (0..plan.packages.len()).filter(|&place| plan.packages[place].action != Action::Reuse).collect();
     let weights: Vec<Option<f64>> =
@@ -105,7 +86,7 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         show_results(&loaded, &store, &found, in_rooms)?;
         loaded.digests.save(&store.digests())?;
-        let report = Report::start(receiver, options(None));
+        let report = Report::start(receiver, report_options(settings, None));
         events.send(run_started(&loaded, settings, found.len(), Some(0.0)));
         events.send(Event::RunEnded { success: true, elapsed: began.elapsed() });
         drop(events);
@@ -113,41 +94,17 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         return Ok(Built { loaded, found, success: true });
     };
 
-    let temporary = store.temporary()?;
-    let cancel = Cancel::new()?;
-    let tokens = match settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose() {
-        Ok(Some(Some(tokens))) => tokens,
-        Ok(_) => Tokens::new(settings.jobs)?,
-        Err(error) => {
-            refused.get_or_insert_with(|| format!("{}; using {} jobs of its own", error.message, settings.jobs));
-            Tokens::new(settings.jobs)?
-        }
-    };
-    let fetcher = Fetcher::new(crate::fetch::Settings::default());
-    let job = Job {
-        loaded: &loaded,
-        planner: &planner,
-        store: &store,
-        workspace: &settings.workspace,
-        rooms: &server,
-        in_rooms,
-        fetcher: &fetcher,
-        offline: settings.offline,
-        cancel: &cancel,
-        tokens: &tokens,
-        jobs: settings.jobs,
-        events: &events,
-        temporary: &temporary,
-        states: Job::states(&plan),
-    };
+    let workshop = Workshop::new(settings, &store)?;
+    let _building = Store::mark_building(&build_root.state())?;
+    let job = Job::new(settings, &loaded, &planner, &store, &server, in_rooms, &workshop, &events, &plan);
     let nodes = job.nodes(&plan);
     let limits = Limits { jobs: if in_rooms { settings.jobs } else { 1 }, downloads: DOWNLOADS };
     let mut schedule = Schedule::new(nodes.clone(), limits, settings.keep_going)?;
 
-    let report = Report::start(receiver, options(Some(record.clone())));
+    let report = Report::start(receiver, report_options(settings, Some(record.clone())));
     let estimate: Option<f64> = weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
     events.send(run_started(&loaded, settings, plan.packages.len() - waiting.len(), estimate));
-    if let Some(text) = refused {
+    for text in refused.into_iter().chain(workshop.warning.clone()) {
         events.send(Event::Note { text });
     }
     for (&place, weight) in waiting.iter().zip(&weights) {
@@ -164,7 +121,7 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         }
     }
     let (sender, wakes) = mpsc::channel::<Wake>();
-    let watch = signals::watch(cancel.clone(), sender.clone())?;
+    let watch = signals::watch(workshop.cancel.clone(), sender.clone())?;
     std::thread::scope(|scope| {
         let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
         schedule::drive(&mut schedule, &mut local);
@@ -188,6 +145,26 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         return Err(Error::new(Kind::Interrupted(signal), ""));
     }
     Ok(Built { loaded, found, success })
+}
+
+/// How a run is reported.
+pub fn report_options(settings: &Settings, record: Option<PathBuf>) -> report::Options {
+    let variable = |name: &str| settings.environment.get(name).map_or("", String::as_str);
+    report::Options {
+        form: match settings.format {
+            Format::Json => report::Form::Json,
+            Format::Human if std::io::stderr().is_terminal() && variable("TERM") != "dumb" => report::Form::Human,
+            _ => report::Form::Plain,
+        },
+        verbosity: match (settings.quiet, settings.verbose) {
+            (true, _) => report::Verbosity::Quiet,
+            (_, true) => report::Verbosity::Verbose,
+            _ => report::Verbosity::Normal,
+        },
+        color: variable("NO_COLOR").is_empty(),
+        root: settings.workspace.root().to_owned(),
+        record,
+    }
 }
 
 /// The planner of a store.

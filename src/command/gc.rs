@@ -8,7 +8,7 @@ use crate::config::{Format, Settings};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Workspace;
-use crate::store::{Store, remove_tree};
+use crate::store::remove_tree;
 use crate::{output, units};
 
 /// What may go.

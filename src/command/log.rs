@@ -162,7 +162,7 @@ fn list(settings: &Settings, root: &BuildRoot, package: Option<&PackageName>) ->
         .iter()
         .map(|log| {
             let age = Duration::from_secs(now.saturating_sub(log.modified));
-            vec![log.package.to_string(), log.step.to_string(), crate::units::size(log.size), format!("{} ago", crate::units::about(age))]
+            vec![log.package.to_string(), log.step.to_string(), crate::units::size(log.size), format!("{} ago", crate::units::duration(age))]
         })
         .collect();
     output::data(&output::table(&rows))

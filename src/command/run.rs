@@ -63,7 +63,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let rows: Vec<_> = report
             .rows
             .iter()
-            .map(|row| serde_json::json!({ "check": row.name, "passed": row.outcome == boot::Outcome::Passed, "seen": row.seen }))
+            .map(|row| serde_json::json!({ "check": row.name, "passed": row.outcome == boot::Outcome::Pass, "seen": row.seen }))
             .collect();
         let boot = report.boot.map(|time| time.as_secs_f64());
         output::json(&serde_json::json!({ "passed": report.passed(), "boot_seconds": boot, "accel": report.accel.as_str(), "checks": rows }))?;

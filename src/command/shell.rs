@@ -1,6 +1,110 @@
-//! To come.
+//! `mk shell`: bash in a package's room, with everything loaded that its steps would see.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
+use crate::cli::Target;
+use crate::config::{Rooms, Settings};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::executor::{Job, Workshop};
+use crate::layout::room as inside;
+use crate::room::{Program, Room, RoomServer};
+use crate::step::{self, Places};
+
+/// Whose room.
 #[derive(Debug, clap::Args)]
-/// Options.
-pub struct Options {}
+pub struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// The package
+    package: String,
+    /// Start afresh even if the folders of a failed build were kept
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// Read by the interactive bash; its arguments become those of the steps.
+const START: &str = r#"
+mk_step=build
+source /mk/runtime/library.sh
+source /mk/prelude.sh
+mk_report() { :; }
+source "$MK_RECIPE"
+mk_restore
+set -- "${MK_ARGUMENTS[@]}"
+PS1="[mk $PKGNAME] \w\$ "
+cd "$PKGBUILDDIR"
+"#;
+
 /// Carries out the command.
-pub fn run(_settings: &crate::config::Settings, _options: &Options) -> crate::error::Result<()> { Ok(()) }
+pub fn run(settings: &Settings, options: &Options) -> Result<()> {
+    if settings.rooms == Rooms::Never {
+        return Err(Error::new(Kind::Usage, "`mk shell` opens a room; it does not go with `--rooms never`"));
+    }
+    let store = settings.store()?;
+    let only = [options.package.clone()];
+    let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
+    let place = loaded.place(&options.package)?;
+    let needs: Vec<String> = loaded.graph.packages[place].depends.iter().map(ToString::to_string).collect();
+    if !needs.is_empty() && !super::build::build(settings, &store, &options.target, &needs, None)?.success {
+        return Err(Error::new(Kind::Told(1), ""));
+    }
+    let ingredients = loaded.ingredients(true);
+    let planner = super::build::planner(&loaded, &store, &ingredients);
+    let plan = planner.plan()?;
+    let server = RoomServer::start()?;
+    let scratch = tempfile::tempdir_in(store.root())?;
+    server.probe(scratch.path()).map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
+    let workshop = Workshop::new(settings, &store)?;
+    let (events, receiver) = Events::channel();
+    let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
+    fs_err::create_dir_all(loaded.build_root.logs())?;
+    if let Err(trouble) = job.ready(place) {
+        return Err(trouble.into_error());
+    }
+    drop(receiver);
+    let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
+    let work = if kept.is_dir() && !options.fresh {
+        crate::report::note(&format!("in the folders of the failed build, kept in `{}`", kept.display()));
+        kept
+    } else {
+        workshop.temporary.folder("shell")?
+    };
+    for part in ["report", "build", "deploy"] {
+        fs_err::create_dir_all(work.join(part))?;
+    }
+    fs_err::write(work.join("report").join("start.sh"), START)?;
+    let recipe = &loaded.graph.packages[place];
+    let reachable = planner.ingredients.reachable(recipe)?;
+    let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::executor::Trouble::into_error)?;
+    let places = Places::in_room();
+    let mut env = step::environment(recipe, &places, settings.jobs);
+    env.retain(|(name, _)| name != "MAKEFLAGS" && name != "TERM");
+    env.push(("TERM".into(), settings.environment.get("TERM").map_or("dumb", String::as_str).into()));
+    env.push(("MAKEFLAGS".into(), format!("-j{}", settings.jobs).into()));
+    let start = format!("{}/start.sh", inside::REPORT);
+    let terminal = std::io::stdin().is_terminal();
+    let mut argv: Vec<std::ffi::OsString> = vec!["/bin/bash".into(), "--noprofile".into()];
+    if terminal {
+        argv.extend(["--rcfile".into(), start.into(), "-i".into()]);
+    } else {
+        // Commands come from a pipe: the same start, then those.
+        argv.extend(["--norc".into(), "-c".into(), format!("source {start}; source /dev/stdin").into()]);
+    }
+    let program = Program { argv, env, cwd: places.build, log: work.join("shell.log"), stdout: None };
+    let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
+    let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let inherit = [(input.as_fd(), 0), (output.as_fd(), 1), (error.as_fd(), 2)];
+    let watch = if terminal { None } else { Some(crate::signals::watch(workshop.cancel.clone(), std::sync::mpsc::channel().0)?) };
+    let ran = server.run(&room, &inherit, &workshop.cancel)?;
+    if let Some(signal) = watch.and_then(|watch| watch.heard()) {
+        return Err(Error::new(Kind::Interrupted(signal), ""));
+    }
+    events.send(Event::RunEnded { success: ran.success(), elapsed: std::time::Duration::ZERO });
+    match ran.exits.last().map(|exit| exit.status) {
+        Some(crate::room::Status::Code(0)) => Ok(()),
+        Some(crate::room::Status::Code(code)) => Err(Error::new(Kind::Told(code), "")),
+        _ => Err(Error::new(Kind::Told(1), "")),
+    }
+}

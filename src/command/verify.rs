@@ -1,6 +1,135 @@
-//! To come.
+//! `mk verify`: builds packages once more, elsewhere and without the store, and compares the outputs.
+
+use std::sync::mpsc;
+use std::time::Instant;
+
+use crate::cli::Target;
+use crate::config::{Rooms, Settings};
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events};
+use crate::executor::{Job, Local, Workshop};
+use crate::finish;
+use crate::layout::Workspace;
+use crate::output;
+use crate::plan::Action;
+use crate::report::Report;
+use crate::room::RoomServer;
+use crate::schedule::{self, Limits, Node, Schedule};
+use crate::store::Store;
+
+/// What to build again.
 #[derive(Debug, clap::Args)]
-/// Options.
-pub struct Options {}
+pub struct Options {
+    #[command(flatten)]
+    target: Target,
+    /// Verify these alone [default: every package of the system]
+    packages: Vec<String>,
+}
+
 /// Carries out the command.
-pub fn run(_settings: &crate::config::Settings, _options: &Options) -> crate::error::Result<()> { Ok(()) }
+pub fn run(settings: &Settings, options: &Options) -> Result<()> {
+    if settings.rooms == Rooms::Never {
+        return Err(Error::new(Kind::Usage, "`mk verify` compares what rooms make; it does not go with `--rooms never`"));
+    }
+    let shared = settings.store()?;
+    let built = super::build::build(settings, &shared, &options.target, &options.packages, None)?;
+    if !built.success {
+        return Err(Error::new(Kind::Told(1), ""));
+    }
+    let mut loaded = built.loaded;
+    let mut places = Vec::new();
+    for package in &options.packages {
+        places.push(loaded.place(package)?);
+    }
+    if places.is_empty() {
+        places = (0..loaded.graph.packages.len()).collect();
+    }
+    // Another workspace, another store, another number of jobs. On the store's file system, which has room for results.
+    let elsewhere = tempfile::Builder::new().prefix("verify-").tempdir_in(shared.root().join("tmp"))?;
+    let store = Store::open(&elsewhere.path().join("store"))?;
+    let workspace = Workspace::new(elsewhere.path())?;
+    loaded.build_root = workspace.build_root(&loaded.board, &loaded.product);
+    fs_err::create_dir_all(loaded.build_root.logs())?;
+    let other = Settings {
+        tree: settings.tree.clone(),
+        workspace: settings.workspace.clone(),
+        store: store.root().to_owned(),
+        jobs: settings.jobs + 1,
+        environment: settings.environment.clone(),
+        ..*settings
+    };
+    let ingredients = loaded.ingredients(true);
+    let planner = super::build::planner(&loaded, &store, &ingredients);
+    let mut plan = planner.plan()?;
+    for (place, planned) in plan.packages.iter_mut().enumerate() {
+        let again = places.contains(&place);
+        planned.found = if again { None } else { built.found[place].clone() };
+        planned.action = if again { Action::Build } else { Action::Reuse };
+        planned.reason = "verified".to_owned();
+    }
+    let server = RoomServer::start()?;
+    let workshop = Workshop::new(&other, &store)?;
+    let (events, receiver) = Events::channel();
+    let job = Job::new(&other, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
+    // Each is built against the results that are there, so none waits for another.
+    let nodes = independent(job.nodes(&plan));
+    let mut schedule = Schedule::new(nodes.clone(), Limits { jobs: other.jobs, downloads: 4 }, true)?;
+    let report = Report::start(receiver, super::build::report_options(settings, None));
+    let began = Instant::now();
+    events.send(Event::RunStarted {
+        name: format!("{} (verify)", loaded.name()),
+        packages: places.len(),
+        reused: 0,
+        jobs: other.jobs,
+        estimate: None,
+    });
+    let (sender, wakes) = mpsc::channel();
+    let watch = crate::signals::watch(workshop.cancel.clone(), sender.clone())?;
+    job.lend(&built.found);
+    std::thread::scope(|scope| {
+        let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
+        schedule::drive(&mut schedule, &mut local);
+    });
+    let stopped = watch.heard();
+    let again: Vec<_> = places.iter().map(|&place| job.found(place).filter(|found| found.entry.path.starts_with(store.root()))).collect();
+    let success = again.iter().all(Option::is_some);
+    events.send(Event::RunEnded { success, elapsed: began.elapsed() });
+    drop(job);
+    drop(events);
+    report.join();
+    if let Some(signal) = stopped {
+        return Err(Error::new(Kind::Interrupted(signal), ""));
+    }
+    let mut different = Vec::new();
+    let mut same = 0;
+    for (&place, again) in places.iter().zip(&again) {
+        let (Some(first), Some(again)) = (&built.found[place], again) else { continue };
+        let name = &loaded.graph.packages[place].name;
+        let deploy = finish::first_difference(&first.entry.deploy(), &again.entry.deploy())?;
+        let toolchain = finish::first_difference(&first.entry.toolchain(), &again.entry.toolchain())?;
+        match (deploy, toolchain) {
+            (None, None) => same += 1,
+            (Some(difference), _) => different.push(format!("{name}: deploy: {difference}")),
+            (None, Some(difference)) => different.push(format!("{name}: toolchain: {difference}")),
+        }
+    }
+    output::data(&format!("{same} of {} packages came out the same\n", places.len()))?;
+    if !different.is_empty() {
+        let mut error = Error::new(Kind::Build, format!("{} packages are not reproducible", different.len()));
+        error.at = different;
+        return Err(error.hint("look for times, names of folders, or an order that is left to chance"));
+    }
+    if success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
+}
+
+/// The nodes without what ties one package to another.
+fn independent(nodes: Vec<Node>) -> Vec<Node> {
+    let packages: Vec<usize> = nodes.iter().map(|node| node.package).collect();
+    nodes
+        .into_iter()
+        .map(|mut node| {
+            node.needs.retain(|&need| packages[need] == node.package);
+            node
+        })
+        .collect()
+}
