@@ -108,6 +108,8 @@ pub struct Found {
 
 /// Tables larger than this are nonsense, or an attack on memory.
 const MOST: u64 = 64 << 20;
+/// As many entries name at most so many strings; the largest real ones have some hundreds.
+const MOST_DYNAMIC: u64 = 256 << 10;
 /// Longest string worth reading from a string table.
 const LONGEST: u64 = 4096;
 const ARCHIVE: &[u8] = b"!<arch>\n";
@@ -134,10 +136,13 @@ impl From<goblin::error::Error> for Stop {
 /// The result of a look at a file's tables.
 type Look<T> = std::result::Result<T, Stop>;
 
-/// Says what the file at `path` is. Links are not followed.
+/// Says what the file at `path` is. Links are not followed: they, and folders, are `NotElf`.
 ///
 /// A truncated or contradictory file is `NotElf` with a reason. Fails when it cannot be read.
 pub fn classify(path: &Path) -> Result<Elf> {
+    if !fs_err::symlink_metadata(path)?.is_file() {
+        return Ok(Elf::plain(Kind::NotElf));
+    }
     let file = open(path)?;
     let mut magic = [0; 64];
     let got = read_some(&file, &mut magic)?;
@@ -519,6 +524,9 @@ impl<'a> Image<'a> {
         let Some(segment) = segments.iter().find(|s| s.p_type == PT_DYNAMIC && s.p_filesz > 0) else {
             return Ok(Vec::new());
         };
+        if segment.p_filesz > MOST_DYNAMIC {
+            return Err(Stop::Broken(format!("its dynamic section claims {} bytes", segment.p_filesz)));
+        }
         let bytes = self.view.bytes("dynamic section", segment.p_offset, segment.p_filesz)?;
         let here = ProgramHeader { p_offset: 0, ..segment.clone() };
         Ok(Dynamic::parse(&bytes, &[here], self.ctx)?.map(|d| d.dyns).unwrap_or_default())
