@@ -53,6 +53,8 @@ const KVM_ERROR: &[u8] = b"KVM internal error";
 const FALLBACK: &str = "the guest did not live under KVM: starting again with emulation (tcg)";
 /// Patience with a prompt that may have been overwritten, or a shell that may have missed what was typed.
 const NUDGE: Duration = Duration::from_secs(10);
+/// How long a shell may take for an answer, or a guest to power off. Emulated processors are slow.
+const ANSWER: Duration = Duration::from_secs(60);
 /// How often to look whether the guest has ended, while it is silent.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -143,6 +145,8 @@ pub struct Options {
     pub password: String,
     /// Bound of the whole test.
     pub timeout: Duration,
+    /// How long an address, and then ssh, is asked for again.
+    pub patience: Duration,
     /// Takes everything that comes from the console; replaced.
     pub log: PathBuf,
     /// Host port that leads to the guest's 22; `None`: a free one.
@@ -154,13 +158,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// `root` with password `root`, 180 seconds, programs from PATH.
+    /// `root` with password `root`, 180 seconds in all, programs from PATH.
     pub fn new(log: impl Into<PathBuf>) -> Options {
         Options {
             accel: None,
             user: "root".into(),
             password: "root".into(),
             timeout: Duration::from_secs(180),
+            patience: Duration::from_secs(60),
             log: log.into(),
             ssh_port: None,
             ssh: "ssh".into(),
@@ -366,9 +371,9 @@ impl Visit<'_> {
         self.rows.push(Row { name: ROWS[self.rows.len()], outcome, seen: lines.join("; ") });
     }
 
-    /// A wait of at most `limit`, within the whole test.
-    fn until(&self, limit: u64) -> Instant {
-        self.deadline.min(Instant::now() + Duration::from_secs(limit))
+    /// The end of a wait of at most `limit`, within the whole test.
+    fn until(&self, limit: Duration) -> Instant {
+        self.deadline.min(Instant::now() + limit)
     }
 
     fn wait_for_boot(&mut self, may_fall_back: bool) -> Checked {
@@ -392,7 +397,7 @@ impl Visit<'_> {
     fn log_in(&mut self) -> Checked {
         let (user, password) = (&self.options.user, &self.options.password);
         self.console.send(user)?;
-        let deadline = self.until(60);
+        let deadline = self.until(ANSWER);
         let mut nudge = Instant::now() + NUDGE;
         while !self.console.at_prompt() {
             let text = self.console.new_text();
@@ -427,11 +432,11 @@ impl Visit<'_> {
 
     /// Runs a command in the guest's shell; its status and what it printed.
     fn shell(&mut self, command: &str) -> Checked<(i32, String)> {
-        self.shell_within(command, Duration::from_secs(60))
+        self.shell_within(command, ANSWER)
     }
 
     fn shell_within(&mut self, command: &str, limit: Duration) -> Checked<(i32, String)> {
-        let deadline = self.deadline.min(Instant::now() + limit);
+        let deadline = self.until(limit);
         self.console.serial += 1;
         let n = self.console.serial;
         // What is typed is echoed, too, but only the shell turns `40+2` into 42.
@@ -452,7 +457,7 @@ impl Visit<'_> {
 
     /// The guest's first IPv4 address beside the loopback's.
     fn address(&mut self) -> Checked<Option<String>> {
-        let deadline = self.until(60);
+        let deadline = self.until(self.options.patience);
         loop {
             let (_, text) = self.shell("ip -4 addr show")?;
             let words: Vec<_> = text.split_whitespace().collect();
@@ -479,7 +484,7 @@ impl Visit<'_> {
             self.row(false, &format!("the key could not be added: {text}"));
             return Ok(());
         }
-        let deadline = self.until(90);
+        let deadline = self.until(self.options.patience);
         let mut command = Command::new(&self.options.ssh);
         command.args(["-F", "/dev/null", "-i"]).arg(self.key.private()).args(["-p", &self.port.to_string()]);
         for option in [
@@ -494,7 +499,7 @@ impl Visit<'_> {
         }
         command.arg(format!("{}@127.0.0.1", self.options.user)).arg("echo ssh-$((6*7)); uname -r");
         loop {
-            let limit = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(30));
+            let limit = self.deadline.saturating_duration_since(Instant::now()).min(ANSWER / 2);
             let (success, text) = bounded(&mut command, limit)?;
             if success && text.contains("ssh-42") {
                 self.row(true, &text.replace("ssh-42", "").trim().replace('\n', "; "));
@@ -510,7 +515,7 @@ impl Visit<'_> {
 
     fn power_off(&mut self) -> Checked {
         self.console.send("poweroff")?;
-        let deadline = self.until(60);
+        let deadline = self.until(ANSWER);
         while self.console.ended.is_none() {
             self.console.more("end of QEMU after `poweroff`", deadline)?;
         }

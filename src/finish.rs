@@ -617,7 +617,10 @@ mod tests {
         let tree = tree_digest(d.path()).unwrap();
         assert_eq!((tree.bytes, tree.entries), (10, 5));
         // Changes only together with the version in the first hashed line.
-        assert_eq!(tree.digest.to_string(), "471b1e1406a115676a27f12bbb9b7c1c80dd4eedbe85863346338ee9467ba3d6");
+        assert_eq!(
+            tree.digest.to_string(),
+            "471b1e1406a115676a27f12bbb9b7c1c80dd4eedbe85863346338ee9467ba3d6"
+        );
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Classifying, stripping and comparing real files, made by the machine's own compilers.
 
+// Helpers of tests may panic as tests do.
+#![allow(clippy::unwrap_used)]
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
