@@ -1,6 +1,7 @@
-//! Boots a built system through the `run` script that `release-<board>` deploys: on the user's terminal, or unattended
-//! through the checks of `mk run --test`. Knows the script's contract (`run [--accel kvm|tcg] [--ssh-port PORT]`: serial console on
-//! standard input and output, ends when the guest powers off); knows nothing of QEMU's options, boards or trees.
+//! Boots a built system through the `run` script that `release-<board>` deploys: on the user's terminal, or
+//! unattended through the checks of `mk run --test`. Knows the script's contract (`run [--accel kvm|tcg]
+//! [--ssh-port PORT]`: serial console on standard input and output, ends when the guest powers off); knows
+//! nothing of QEMU's options, boards or trees.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
@@ -28,7 +29,8 @@ pub enum Accel {
 impl Accel {
     /// KVM where `/dev/kvm` can be opened for reading and writing, else emulation.
     ///
-    /// That it opens doesn't mean that a guest lives: both ways to boot start again with emulation when it doesn't.
+    /// That it opens doesn't mean that a guest lives: both ways to boot start again with emulation when it
+    /// doesn't.
     pub fn guess() -> Accel {
         let kvm = fs_err::OpenOptions::new().read(true).write(true).open("/dev/kvm");
         if kvm.is_ok() { Accel::Kvm } else { Accel::Tcg }
@@ -58,7 +60,8 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How often to look whether the guest has ended, while it is silent.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Boots with the console on the terminal, until the guest powers off. `accel`: `None` guesses and falls back.
+/// Boots with the console on the terminal, until the guest powers off. `accel`: `None` guesses and falls
+/// back.
 ///
 /// `note` is told when emulation takes over from KVM. Fails when the script ends with a failure.
 pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&str)) -> Result<()> {
@@ -75,7 +78,8 @@ pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&st
     }
 }
 
-/// Runs a guest on the terminal. Under `watch` its outputs are passed on, and it's `None` when it died of KVM.
+/// Runs a guest on the terminal. Under `watch` its outputs are passed on, and it's `None` when it died of
+/// KVM.
 fn on_terminal(script: &Path, accel: Accel, watch: bool) -> Result<Option<ExitStatus>> {
     // It stays in the terminal's process group: another one could not read from the terminal.
     let mut command = script_command(script, accel);
@@ -258,8 +262,9 @@ const ROWS: [&str; 7] = ["boot", "login", "uname -a", "release", "address", "ssh
 
 /// Boots, logs in on the console, looks around, comes in by ssh, powers off; bounded by `options.timeout`.
 ///
-/// A system that misbehaves is a report with failed rows, no error. Fails when the machine cannot do the test:
-/// the script or the ssh programs cannot be started, the log cannot be written. No guest outlives the call.
+/// A system that misbehaves is a report with failed rows, no error. Fails when the machine cannot do the
+/// test: the script or the ssh programs cannot be started, the log cannot be written. No guest outlives the
+/// call.
 pub fn test(script: &Path, options: &Options) -> Result<Report> {
     let begun = Instant::now();
     let key = Key::make(&options.ssh_keygen)?;
@@ -412,20 +417,16 @@ impl Visit<'_> {
             }
             self.console.more("shell prompt", deadline)?;
         }
-        // A shell that answers this is ready, and the kernel's messages stay out of the further answers. What was typed
-        // while a shell was starting may be lost, so it is asked again.
+        // A shell that answers this is ready, and the kernel's messages stay out of the further answers. What
+        // was typed while a shell was starting may be lost, so it is asked again.
         let quiet = "dmesg -n 1 2>/dev/null";
-        for _ in 0..2 {
-            match self.shell_within(quiet, NUDGE) {
-                Err(Trouble::Row(_)) if self.console.ended.is_none() => {}
-                Err(trouble) => return Err(trouble),
-                Ok(_) => {
-                    self.row(true, &format!("`{user}` has a shell"));
-                    return Ok(());
-                }
+        let mut attempts = 0;
+        while let Err(trouble) = self.shell_within(quiet, NUDGE) {
+            attempts += 1;
+            if attempts == 5 || self.console.ended.is_some() || !matches!(trouble, Trouble::Row(_)) {
+                return Err(trouble);
             }
         }
-        self.shell(quiet)?;
         self.row(true, &format!("`{user}` has a shell"));
         Ok(())
     }
@@ -476,7 +477,8 @@ impl Visit<'_> {
 
     fn come_in_by_ssh(&mut self) -> Checked {
         let add = format!(
-            "mkdir -p ~/.ssh && chmod 700 ~/.ssh && echo '{}' >> ~/.ssh/authorized_keys && chmod 600 ~/.ssh/authorized_keys",
+            "mkdir -p ~/.ssh && chmod 700 ~/.ssh && cd ~/.ssh && \
+             echo '{}' >>authorized_keys && chmod 600 authorized_keys",
             self.key.public
         );
         let (status, text) = self.shell(&add)?;
@@ -741,7 +743,8 @@ fn script_command(script: &Path, accel: Accel) -> Command {
 /// The script execs QEMU, so it is QEMU that gets it. SIGTERM lets QEMU put the terminal in order.
 fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = nix::unistd::getpid();
-    // SAFETY: prctl and getppid are system calls that may be made between fork and exec; nothing is allocated.
+    // SAFETY: prctl and getppid are system calls that may be made between fork and exec; nothing is
+    // allocated.
     unsafe {
         command.pre_exec(move || {
             nix::sys::prctl::set_pdeathsig(signal)?;

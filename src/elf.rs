@@ -164,7 +164,8 @@ pub fn linkage(path: &Path) -> Result<Linkage> {
     named(path, look())
 }
 
-/// The sections of an ELF file or the members of an archive, in the order of its table; empty for other files.
+/// The sections of an ELF file or the members of an archive, in the order of its table; empty for other
+/// files.
 ///
 /// Fails, naming the file, when its tables contradict each other.
 pub fn regions(path: &Path) -> Result<Vec<Region>> {
@@ -195,7 +196,8 @@ pub fn regions(path: &Path) -> Result<Vec<Region>> {
     named(path, look())
 }
 
-/// Finds all ELF files and archives at `root/top` and below, sorted by path; files with a `skip`ped path aren't opened.
+/// Finds all ELF files and archives at `root/top` and below, sorted by path; files with a `skip`ped path
+/// aren't opened.
 ///
 /// Links are not followed, and of the names of one hard-linked file the first is given.
 /// A `root/top` that is missing or no folder yields nothing.
@@ -244,18 +246,14 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-/// Reads at the file's beginning as much as there is.
+/// Reads at the beginning of a regular file: less than asked for means that there is no more.
 fn read_some(file: &fs_err::File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
+    loop {
+        match file.read_at(buffer, 0) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            result => return result,
         }
     }
-    Ok(got)
 }
 
 fn is_interesting(magic: &[u8]) -> bool {

@@ -1,5 +1,6 @@
-//! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times, modes),
-//! a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no store, no room.
+//! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times,
+//! modes), a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no
+//! store, no room.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -95,8 +96,9 @@ fn remove_if_empty(folder: &Path) -> Result<()> {
 /// Gives everything below `root`, and `root` itself, the modification time `epoch` (seconds since 1970), and
 /// takes everybody's write permission from files.
 ///
-/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of a room lends its
-/// mode to the merged one, in which a recipe must be able to add files. To be called before `tree_digest`, which sees modes.
+/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of
+/// a room lends its mode to the merged one, in which a recipe must be able to add files. To be called before
+/// `tree_digest`, which sees modes.
 pub fn seal(root: &Path, epoch: i64) -> Result<()> {
     seal_with(root, epoch, |mode| mode & !0o222 | 0o400)
 }
@@ -197,9 +199,9 @@ pub struct Tree {
 
 /// The digest of all that is below `root`.
 ///
-/// It covers, sorted by path: each path, what it is, all twelve permission bits of files and folders, contents, link targets,
-/// whiteouts and opaque marks. Not covered: times, owners, which files are hard links of each other, extended attributes,
-/// and `root`'s own mode. A socket, pipe or device is an error.
+/// It covers, sorted by path: each path, what it is, all twelve permission bits of files and folders,
+/// contents, link targets, whiteouts and opaque marks. Not covered: times, owners, which files are hard links
+/// of each other, extended attributes, and `root`'s own mode. A socket, pipe or device is an error.
 pub fn tree_digest(root: &Path) -> Result<Tree> {
     let (entries, bytes) = listing_and_bytes(root)?;
     let mut hash = Sha256::new();
@@ -375,7 +377,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first entry, by path, in which two folders differ as `tree_digest` sees them; `None` when they are equal.
+/// The first entry, by path, in which two folders differ as `tree_digest` sees them; `None` when they are
+/// equal.
 ///
 /// Of ELF files it names the first section that differs, of archives the first member. Build ids differ
 /// whenever anything does, so they are only named when nothing else differs.
@@ -477,7 +480,8 @@ fn region_difference(
     Ok(build_id)
 }
 
-/// Where two regions differ first, as far as both go. A region that goes beyond its file's end has zeros there.
+/// Where two regions differ first, as far as both go. A region that goes beyond its file's end has zeros
+/// there.
 fn first_byte(a: &fs_err::File, b: &fs_err::File, x: &Region, y: &Region) -> io::Result<Option<u64>> {
     let (mut p, mut q) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let common = x.size.min(y.size);
