@@ -1,6 +1,7 @@
-//! Boots a built system through the `run` script that `release-<board>` deploys: on the user's terminal, or unattended
-//! through the checks of `mk run --test`. Knows the script's contract (`run [--accel kvm|tcg] [--ssh-port PORT]`: serial console on
-//! standard input and output, ends when the guest powers off); knows nothing of QEMU's options, boards or trees.
+//! Boots a built system through the `run` script that `release-<board>` deploys: on the user's terminal, or
+//! unattended through the checks of `mk run --test`. Knows the script's contract (`run [--accel kvm|tcg]
+//! [--ssh-port PORT]`: serial console on standard input and output, ends when the guest powers off); knows
+//! nothing of QEMU's options, boards or trees.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
@@ -28,7 +29,8 @@ pub enum Accel {
 impl Accel {
     /// KVM where `/dev/kvm` can be opened for reading and writing, else emulation.
     ///
-    /// That it opens doesn't mean that a guest lives: both ways to boot start again with emulation when it doesn't.
+    /// That it opens doesn't mean that a guest lives: both ways to boot start again with emulation when it
+    /// doesn't.
     pub fn guess() -> Accel {
         let kvm = fs_err::OpenOptions::new().read(true).write(true).open("/dev/kvm");
         if kvm.is_ok() { Accel::Kvm } else { Accel::Tcg }
@@ -53,10 +55,13 @@ const KVM_ERROR: &[u8] = b"KVM internal error";
 const FALLBACK: &str = "the guest did not live under KVM: starting again with emulation (tcg)";
 /// Patience with a prompt that may have been overwritten, or a shell that may have missed what was typed.
 const NUDGE: Duration = Duration::from_secs(10);
+/// How long a shell may take for an answer, or a guest to power off. Emulated processors are slow.
+const ANSWER: Duration = Duration::from_secs(60);
 /// How often to look whether the guest has ended, while it is silent.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Boots with the console on the terminal, until the guest powers off. `accel`: `None` guesses and falls back.
+/// Boots with the console on the terminal, until the guest powers off. `accel`: `None` guesses and falls
+/// back.
 ///
 /// `note` is told when emulation takes over from KVM. Fails when the script ends with a failure.
 pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&str)) -> Result<()> {
@@ -73,7 +78,8 @@ pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&st
     }
 }
 
-/// Runs a guest on the terminal. Under `watch` its outputs are passed on, and it's `None` when it died of KVM.
+/// Runs a guest on the terminal. Under `watch` its outputs are passed on, and it's `None` when it died of
+/// KVM.
 fn on_terminal(script: &Path, accel: Accel, watch: bool) -> Result<Option<ExitStatus>> {
     // It stays in the terminal's process group: another one could not read from the terminal.
     let mut command = script_command(script, accel);
@@ -143,6 +149,8 @@ pub struct Options {
     pub password: String,
     /// Bound of the whole test.
     pub timeout: Duration,
+    /// How long an address, and then ssh, is asked for again.
+    pub patience: Duration,
     /// Takes everything that comes from the console; replaced.
     pub log: PathBuf,
     /// Host port that leads to the guest's 22; `None`: a free one.
@@ -154,13 +162,14 @@ pub struct Options {
 }
 
 impl Options {
-    /// `root` with password `root`, 180 seconds, programs from PATH.
+    /// `root` with password `root`, 180 seconds in all, programs from PATH.
     pub fn new(log: impl Into<PathBuf>) -> Options {
         Options {
             accel: None,
             user: "root".into(),
             password: "root".into(),
             timeout: Duration::from_secs(180),
+            patience: Duration::from_secs(60),
             log: log.into(),
             ssh_port: None,
             ssh: "ssh".into(),
@@ -253,8 +262,9 @@ const ROWS: [&str; 7] = ["boot", "login", "uname -a", "release", "address", "ssh
 
 /// Boots, logs in on the console, looks around, comes in by ssh, powers off; bounded by `options.timeout`.
 ///
-/// A system that misbehaves is a report with failed rows, no error. Fails when the machine cannot do the test:
-/// the script or the ssh programs cannot be started, the log cannot be written. No guest outlives the call.
+/// A system that misbehaves is a report with failed rows, no error. Fails when the machine cannot do the
+/// test: the script or the ssh programs cannot be started, the log cannot be written. No guest outlives the
+/// call.
 pub fn test(script: &Path, options: &Options) -> Result<Report> {
     let begun = Instant::now();
     let key = Key::make(&options.ssh_keygen)?;
@@ -366,9 +376,9 @@ impl Visit<'_> {
         self.rows.push(Row { name: ROWS[self.rows.len()], outcome, seen: lines.join("; ") });
     }
 
-    /// A wait of at most `limit`, within the whole test.
-    fn until(&self, limit: u64) -> Instant {
-        self.deadline.min(Instant::now() + Duration::from_secs(limit))
+    /// The end of a wait of at most `limit`, within the whole test.
+    fn until(&self, limit: Duration) -> Instant {
+        self.deadline.min(Instant::now() + limit)
     }
 
     fn wait_for_boot(&mut self, may_fall_back: bool) -> Checked {
@@ -392,7 +402,7 @@ impl Visit<'_> {
     fn log_in(&mut self) -> Checked {
         let (user, password) = (&self.options.user, &self.options.password);
         self.console.send(user)?;
-        let deadline = self.until(60);
+        let deadline = self.until(ANSWER);
         let mut nudge = Instant::now() + NUDGE;
         while !self.console.at_prompt() {
             let text = self.console.new_text();
@@ -407,31 +417,27 @@ impl Visit<'_> {
             }
             self.console.more("shell prompt", deadline)?;
         }
-        // A shell that answers this is ready, and the kernel's messages stay out of the further answers. What was typed
-        // while a shell was starting may be lost, so it is asked again.
+        // A shell that answers this is ready, and the kernel's messages stay out of the further answers. What
+        // was typed while a shell was starting may be lost, so it is asked again.
         let quiet = "dmesg -n 1 2>/dev/null";
-        for _ in 0..2 {
-            match self.shell_within(quiet, NUDGE) {
-                Err(Trouble::Row(_)) if self.console.ended.is_none() => {}
-                Err(trouble) => return Err(trouble),
-                Ok(_) => {
-                    self.row(true, &format!("`{user}` has a shell"));
-                    return Ok(());
-                }
+        let mut attempts = 0;
+        while let Err(trouble) = self.shell_within(quiet, NUDGE) {
+            attempts += 1;
+            if attempts == 5 || self.console.ended.is_some() || !matches!(trouble, Trouble::Row(_)) {
+                return Err(trouble);
             }
         }
-        self.shell(quiet)?;
         self.row(true, &format!("`{user}` has a shell"));
         Ok(())
     }
 
     /// Runs a command in the guest's shell; its status and what it printed.
     fn shell(&mut self, command: &str) -> Checked<(i32, String)> {
-        self.shell_within(command, Duration::from_secs(60))
+        self.shell_within(command, ANSWER)
     }
 
     fn shell_within(&mut self, command: &str, limit: Duration) -> Checked<(i32, String)> {
-        let deadline = self.deadline.min(Instant::now() + limit);
+        let deadline = self.until(limit);
         self.console.serial += 1;
         let n = self.console.serial;
         // What is typed is echoed, too, but only the shell turns `40+2` into 42.
@@ -452,7 +458,7 @@ impl Visit<'_> {
 
     /// The guest's first IPv4 address beside the loopback's.
     fn address(&mut self) -> Checked<Option<String>> {
-        let deadline = self.until(60);
+        let deadline = self.until(self.options.patience);
         loop {
             let (_, text) = self.shell("ip -4 addr show")?;
             let words: Vec<_> = text.split_whitespace().collect();
@@ -471,7 +477,8 @@ impl Visit<'_> {
 
     fn come_in_by_ssh(&mut self) -> Checked {
         let add = format!(
-            "mkdir -p ~/.ssh && chmod 700 ~/.ssh && echo '{}' >> ~/.ssh/authorized_keys && chmod 600 ~/.ssh/authorized_keys",
+            "mkdir -p ~/.ssh && chmod 700 ~/.ssh && cd ~/.ssh && \
+             echo '{}' >>authorized_keys && chmod 600 authorized_keys",
             self.key.public
         );
         let (status, text) = self.shell(&add)?;
@@ -479,7 +486,7 @@ impl Visit<'_> {
             self.row(false, &format!("the key could not be added: {text}"));
             return Ok(());
         }
-        let deadline = self.until(90);
+        let deadline = self.until(self.options.patience);
         let mut command = Command::new(&self.options.ssh);
         command.args(["-F", "/dev/null", "-i"]).arg(self.key.private()).args(["-p", &self.port.to_string()]);
         for option in [
@@ -494,7 +501,7 @@ impl Visit<'_> {
         }
         command.arg(format!("{}@127.0.0.1", self.options.user)).arg("echo ssh-$((6*7)); uname -r");
         loop {
-            let limit = deadline.saturating_duration_since(Instant::now()).min(Duration::from_secs(30));
+            let limit = self.deadline.saturating_duration_since(Instant::now()).min(ANSWER / 2);
             let (success, text) = bounded(&mut command, limit)?;
             if success && text.contains("ssh-42") {
                 self.row(true, &text.replace("ssh-42", "").trim().replace('\n', "; "));
@@ -510,7 +517,7 @@ impl Visit<'_> {
 
     fn power_off(&mut self) -> Checked {
         self.console.send("poweroff")?;
-        let deadline = self.until(60);
+        let deadline = self.until(ANSWER);
         while self.console.ended.is_none() {
             self.console.more("end of QEMU after `poweroff`", deadline)?;
         }
@@ -736,7 +743,8 @@ fn script_command(script: &Path, accel: Accel) -> Command {
 /// The script execs QEMU, so it is QEMU that gets it. SIGTERM lets QEMU put the terminal in order.
 fn die_with_parent(command: &mut Command, signal: Signal) {
     let parent = nix::unistd::getpid();
-    // SAFETY: prctl and getppid are system calls that may be made between fork and exec; nothing is allocated.
+    // SAFETY: prctl and getppid are system calls that may be made between fork and exec; nothing is
+    // allocated.
     unsafe {
         command.pre_exec(move || {
             nix::sys::prctl::set_pdeathsig(signal)?;

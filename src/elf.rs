@@ -108,6 +108,8 @@ pub struct Found {
 
 /// Tables larger than this are nonsense, or an attack on memory.
 const MOST: u64 = 64 << 20;
+/// As many entries name at most so many strings; the largest real ones have some hundreds.
+const MOST_DYNAMIC: u64 = 256 << 10;
 /// Longest string worth reading from a string table.
 const LONGEST: u64 = 4096;
 const ARCHIVE: &[u8] = b"!<arch>\n";
@@ -134,10 +136,13 @@ impl From<goblin::error::Error> for Stop {
 /// The result of a look at a file's tables.
 type Look<T> = std::result::Result<T, Stop>;
 
-/// Says what the file at `path` is. Links are not followed.
+/// Says what the file at `path` is. Links are not followed: they, and folders, are `NotElf`.
 ///
 /// A truncated or contradictory file is `NotElf` with a reason. Fails when it cannot be read.
 pub fn classify(path: &Path) -> Result<Elf> {
+    if !fs_err::symlink_metadata(path)?.is_file() {
+        return Ok(Elf::plain(Kind::NotElf));
+    }
     let file = open(path)?;
     let mut magic = [0; 64];
     let got = read_some(&file, &mut magic)?;
@@ -159,7 +164,8 @@ pub fn linkage(path: &Path) -> Result<Linkage> {
     named(path, look())
 }
 
-/// The sections of an ELF file or the members of an archive, in the order of its table; empty for other files.
+/// The sections of an ELF file or the members of an archive, in the order of its table; empty for other
+/// files.
 ///
 /// Fails, naming the file, when its tables contradict each other.
 pub fn regions(path: &Path) -> Result<Vec<Region>> {
@@ -190,7 +196,8 @@ pub fn regions(path: &Path) -> Result<Vec<Region>> {
     named(path, look())
 }
 
-/// Finds all ELF files and archives at `root/top` and below, sorted by path; files with a `skip`ped path aren't opened.
+/// Finds all ELF files and archives at `root/top` and below, sorted by path; files with a `skip`ped path
+/// aren't opened.
 ///
 /// Links are not followed, and of the names of one hard-linked file the first is given.
 /// A `root/top` that is missing or no folder yields nothing.
@@ -239,18 +246,14 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
     fs_err::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)
 }
 
-/// Reads at the file's beginning as much as there is.
+/// Reads at the beginning of a regular file: less than asked for means that there is no more.
 fn read_some(file: &fs_err::File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut got = 0;
-    while got < buffer.len() {
-        match file.read_at(&mut buffer[got..], got as u64) {
-            Ok(0) => break,
-            Ok(n) => got += n,
+    loop {
+        match file.read_at(buffer, 0) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+            result => return result,
         }
     }
-    Ok(got)
 }
 
 fn is_interesting(magic: &[u8]) -> bool {
@@ -519,6 +522,9 @@ impl<'a> Image<'a> {
         let Some(segment) = segments.iter().find(|s| s.p_type == PT_DYNAMIC && s.p_filesz > 0) else {
             return Ok(Vec::new());
         };
+        if segment.p_filesz > MOST_DYNAMIC {
+            return Err(Stop::Broken(format!("its dynamic section claims {} bytes", segment.p_filesz)));
+        }
         let bytes = self.view.bytes("dynamic section", segment.p_offset, segment.p_filesz)?;
         let here = ProgramHeader { p_offset: 0, ..segment.clone() };
         Ok(Dynamic::parse(&bytes, &[here], self.ctx)?.map(|d| d.dyns).unwrap_or_default())

@@ -1,5 +1,6 @@
-//! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times, modes),
-//! a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no store, no room.
+//! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times,
+//! modes), a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no
+//! store, no room.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -95,8 +96,9 @@ fn remove_if_empty(folder: &Path) -> Result<()> {
 /// Gives everything below `root`, and `root` itself, the modification time `epoch` (seconds since 1970), and
 /// takes everybody's write permission from files.
 ///
-/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of a room lends its
-/// mode to the merged one, in which a recipe must be able to add files. To be called before `tree_digest`, which sees modes.
+/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of
+/// a room lends its mode to the merged one, in which a recipe must be able to add files. To be called before
+/// `tree_digest`, which sees modes.
 pub fn seal(root: &Path, epoch: i64) -> Result<()> {
     seal_with(root, epoch, |mode| mode & !0o222 | 0o400)
 }
@@ -197,9 +199,9 @@ pub struct Tree {
 
 /// The digest of all that is below `root`.
 ///
-/// It covers, sorted by path: each path, what it is, all twelve permission bits of files and folders, contents, link targets,
-/// whiteouts and opaque marks. Not covered: times, owners, which files are hard links of each other, extended attributes,
-/// and `root`'s own mode. A socket, pipe or device is an error.
+/// It covers, sorted by path: each path, what it is, all twelve permission bits of files and folders,
+/// contents, link targets, whiteouts and opaque marks. Not covered: times, owners, which files are hard links
+/// of each other, extended attributes, and `root`'s own mode. A socket, pipe or device is an error.
 pub fn tree_digest(root: &Path) -> Result<Tree> {
     let (entries, bytes) = listing_and_bytes(root)?;
     let mut hash = Sha256::new();
@@ -375,7 +377,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The first entry, by path, in which two folders differ as `tree_digest` sees them; `None` when they are equal.
+/// The first entry, by path, in which two folders differ as `tree_digest` sees them; `None` when they are
+/// equal.
 ///
 /// Of ELF files it names the first section that differs, of archives the first member. Build ids differ
 /// whenever anything does, so they are only named when nothing else differs.
@@ -477,7 +480,8 @@ fn region_difference(
     Ok(build_id)
 }
 
-/// Where two regions differ first, as far as both go. A region that goes beyond its file's end has zeros there.
+/// Where two regions differ first, as far as both go. A region that goes beyond its file's end has zeros
+/// there.
 fn first_byte(a: &fs_err::File, b: &fs_err::File, x: &Region, y: &Region) -> io::Result<Option<u64>> {
     let (mut p, mut q) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let common = x.size.min(y.size);
@@ -499,5 +503,245 @@ fn fill(file: &fs_err::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     match file.read_exact_at(buffer, offset) {
         Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A folder with the named files, each of which holds its name.
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for name in files {
+            let path = folder.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, name).unwrap();
+        }
+        folder
+    }
+
+    fn names(root: &Path) -> Vec<String> {
+        listing(root).unwrap().iter().map(|entry| entry.path.display().to_string()).collect()
+    }
+
+    fn digest(root: &Path) -> String {
+        tree_digest(root).unwrap().digest.to_string()
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs_err::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn pkgconfig_files_move_to_lib_and_libtool_files_go() {
+        let d = folder(&[
+            "share/pkgconfig/a.pc",
+            "lib/pkgconfig/b.pc",
+            "lib/libx.la",
+            "lib/libx.so",
+            "lib/sub/y.la",
+        ]);
+        clean_up(d.path()).unwrap();
+        let left =
+            ["lib", "lib/libx.so", "lib/pkgconfig", "lib/pkgconfig/a.pc", "lib/pkgconfig/b.pc", "lib/sub"];
+        assert_eq!(names(d.path()), [&left[..], &["lib/sub/y.la"]].concat());
+        clean_up(d.path()).unwrap();
+        assert_eq!(names(d.path()).len(), 7, "once more changes nothing");
+    }
+
+    #[test]
+    fn a_pkgconfig_file_in_both_places_is_the_one_of_share() {
+        let d = folder(&["share/pkgconfig/a.pc", "lib/pkgconfig/a.pc", "share/man/x.1"]);
+        clean_up(d.path()).unwrap();
+        assert_eq!(
+            fs_err::read_to_string(d.path().join("lib/pkgconfig/a.pc")).unwrap(),
+            "share/pkgconfig/a.pc"
+        );
+        assert_eq!(
+            names(d.path()),
+            ["lib", "lib/pkgconfig", "lib/pkgconfig/a.pc", "share", "share/man", "share/man/x.1"]
+        );
+    }
+
+    #[test]
+    fn folders_emptied_by_the_clean_up_go_and_those_left_empty_stay() {
+        let d = folder(&["lib/only.la"]);
+        clean_up(d.path()).unwrap();
+        assert_eq!(names(d.path()), [""; 0]);
+        fs_err::create_dir(d.path().join("lib")).unwrap();
+        fs_err::create_dir(d.path().join("share")).unwrap();
+        clean_up(d.path()).unwrap();
+        assert_eq!(names(d.path()), ["lib", "share"]);
+    }
+
+    #[test]
+    fn the_two_pkgconfig_folders_may_be_links_to_each_other() {
+        let d = folder(&["share/pkgconfig/a.pc"]);
+        fs_err::create_dir(d.path().join("lib")).unwrap();
+        symlink("../share/pkgconfig", d.path().join("lib/pkgconfig")).unwrap();
+        clean_up(d.path()).unwrap();
+        assert_eq!(names(d.path()), ["lib", "lib/pkgconfig", "lib/pkgconfig/a.pc"]);
+
+        fs_err::create_dir(d.path().join("share")).unwrap();
+        symlink("../lib/pkgconfig", d.path().join("share/pkgconfig")).unwrap();
+        clean_up(d.path()).unwrap();
+        assert_eq!(
+            names(d.path()),
+            ["lib", "lib/pkgconfig", "lib/pkgconfig/a.pc", "share", "share/pkgconfig"]
+        );
+    }
+
+    #[test]
+    fn a_link_out_of_the_deploy_folder_leads_nowhere() {
+        let outside = folder(&["precious.la"]);
+        let d = folder(&["share/pkgconfig/a.pc"]);
+        symlink(outside.path(), d.path().join("lib")).unwrap();
+        let error = clean_up(d.path()).unwrap_err().to_string();
+        assert!(error.starts_with("error: `lib` leads out of the deploy folder, to `/"), "{error}");
+        fs_err::remove_dir_all(d.path().join("share")).unwrap();
+        assert!(clean_up(d.path()).is_err());
+        assert_eq!(names(outside.path()), ["precious.la"]);
+    }
+
+    #[test]
+    fn the_digest_of_a_known_tree_is_a_known_one() {
+        let d = folder(&["bin/a", "etc/b"]);
+        chmod(&d.path().join("bin/a"), 0o755);
+        chmod(&d.path().join("etc/b"), 0o644);
+        chmod(&d.path().join("bin"), 0o755);
+        chmod(&d.path().join("etc"), 0o755);
+        symlink("a", d.path().join("bin/link")).unwrap();
+        let tree = tree_digest(d.path()).unwrap();
+        assert_eq!((tree.bytes, tree.entries), (10, 5));
+        // Changes only together with the version in the first hashed line.
+        assert_eq!(
+            tree.digest.to_string(),
+            "471b1e1406a115676a27f12bbb9b7c1c80dd4eedbe85863346338ee9467ba3d6"
+        );
+    }
+
+    #[test]
+    fn each_property_but_times_and_links_changes_the_digest() {
+        let d = folder(&["a", "b/c"]);
+        let a = d.path().join("a");
+        let before = digest(d.path());
+        let mut seen = vec![before.clone()];
+        let mut changed = || {
+            let now = digest(d.path());
+            assert!(!seen.contains(&now));
+            seen.push(now);
+        };
+        chmod(&a, 0o755);
+        changed();
+        chmod(&a, 0o4755);
+        changed();
+        fs_err::write(&a, "other").unwrap();
+        changed();
+        fs_err::remove_file(&a).unwrap();
+        changed();
+        symlink("x", &a).unwrap();
+        changed();
+        fs_err::rename(&a, d.path().join("z")).unwrap();
+        changed();
+        fs_err::create_dir(&a).unwrap();
+        changed();
+        chmod(&d.path().join("b"), 0o711);
+        changed();
+
+        let (one, two) = (folder(&["x"]), folder(&["x"]));
+        fs_err::copy(one.path().join("x"), one.path().join("y")).unwrap();
+        fs_err::hard_link(two.path().join("x"), two.path().join("y")).unwrap();
+        assert_eq!(digest(one.path()), digest(two.path()));
+        assert_eq!((tree_digest(one.path()).unwrap().bytes, tree_digest(two.path()).unwrap().bytes), (2, 1));
+    }
+
+    #[test]
+    fn many_bytes_are_hashed_by_many_threads_to_the_same_digest() {
+        let d = tempfile::tempdir().unwrap();
+        for n in 0..20u8 {
+            fs_err::write(d.path().join(format!("f{n:02}")), vec![n; 1 << 20]).unwrap();
+        }
+        for (n, entry) in listing(d.path()).unwrap().into_iter().enumerate() {
+            let digest = Digest::of(vec![n as u8; 1 << 20]);
+            assert_eq!(entry.node, Node::File { size: 1 << 20, digest }, "{}", entry.path.display());
+        }
+    }
+
+    #[test]
+    fn what_no_image_can_hold_is_an_error_with_its_name() {
+        let d = folder(&["a"]);
+        let _socket = std::os::unix::net::UnixListener::bind(d.path().join("s")).unwrap();
+        let error = tree_digest(d.path()).unwrap_err().to_string();
+        assert!(error.starts_with("error: `s` is a socket: only files, folders and links"), "{error}");
+        fs_err::remove_file(d.path().join("s")).unwrap();
+        nix::unistd::mkfifo(&d.path().join("p"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(tree_digest(d.path()).unwrap_err().message.starts_with("`p` is a named pipe"));
+    }
+
+    #[test]
+    fn overlayfs_marks_are_part_of_the_tree() {
+        use nix::sys::stat::{Mode, SFlag, mknod};
+        let d = folder(&["a/b"]);
+        let before = digest(d.path());
+        let path = CString::new(d.path().join("a").as_os_str().as_bytes()).unwrap();
+        // SAFETY: all strings end with NUL, and the value's length is its own.
+        let set = unsafe {
+            libc::setxattr(path.as_ptr(), c"user.overlay.opaque".as_ptr(), c"y".as_ptr().cast(), 1, 0)
+        };
+        // Some file systems have no such attributes, and some users may not make devices.
+        if set == 0 {
+            assert_ne!(digest(d.path()), before);
+            assert_eq!(listing(d.path()).unwrap()[0].node, Node::Folder { opaque: true });
+        }
+        if mknod(&d.path().join("gone"), SFlag::S_IFCHR, Mode::empty(), 0).is_ok() {
+            seal(d.path(), 1).unwrap();
+            assert_eq!(listing(d.path()).unwrap()[2].node, Node::Whiteout);
+        }
+    }
+
+    #[test]
+    fn a_sealed_folder_has_one_time_and_no_writable_file() {
+        let d = folder(&["bin/tool", "bin/su", "locked/x", "secret"]);
+        let at = |name: &str| d.path().join(name);
+        chmod(&at("bin/tool"), 0o775);
+        chmod(&at("bin/su"), 0o4755);
+        chmod(&at("secret"), 0o000);
+        chmod(&at("locked"), 0o055);
+        symlink("nowhere", at("link")).unwrap();
+        seal(d.path(), 1_700_000_000).unwrap();
+        for name in ["", "bin", "bin/tool", "bin/su", "locked", "locked/x", "secret", "link"] {
+            assert_eq!(fs_err::symlink_metadata(at(name)).unwrap().mtime(), 1_700_000_000, "{name}");
+        }
+        let modes = ["bin/tool", "bin/su", "secret", "locked"].map(|name| mode(&at(name)));
+        assert_eq!(modes, [0o555, 0o4555, 0o400, 0o755], "folders stay open, to be layers");
+        let sealed = digest(d.path());
+        seal(d.path(), 1).unwrap();
+        assert_eq!(digest(d.path()), sealed);
+    }
+
+    #[test]
+    fn the_first_difference_is_the_first_by_path() {
+        let (a, b) = (folder(&["a/x", "b", "c"]), folder(&["a/x", "b", "c"]));
+        let difference = || first_difference(a.path(), b.path()).unwrap().map(|d| d.to_string());
+        assert_eq!(difference(), None);
+        fs_err::write(b.path().join("c"), "C, and more").unwrap();
+        assert_eq!(difference().unwrap(), "`c`: content differs from byte 0, 1 → 11 bytes");
+        chmod(&a.path().join("b"), 0o640);
+        chmod(&b.path().join("b"), 0o4600);
+        assert_eq!(difference().unwrap(), "`b`: mode 0640 → 4600");
+        fs_err::remove_file(b.path().join("b")).unwrap();
+        symlink("c", b.path().join("b")).unwrap();
+        assert_eq!(difference().unwrap(), "`b`: a file → a link to `c`");
+        fs_err::write(b.path().join("a/w"), "").unwrap();
+        assert_eq!(difference().unwrap(), "`a/w`: a file that only the second has");
+        fs_err::remove_dir_all(b.path().join("a")).unwrap();
+        assert_eq!(difference().unwrap(), "`a`: a folder that only the first has");
     }
 }

@@ -14,7 +14,8 @@ use crate::error::{Error, Kind as Fault, Result};
 const TOPS: [&str; 4] = ["bin", "lib", "usr/bin", "usr/lib"];
 /// Programs for other processors, loaded by drivers: data to us.
 const FIRMWARE: [&str; 2] = ["lib/firmware", "usr/lib/firmware"];
-/// Bytes of file names in one call. Linux takes 2 MiB of arguments and environment unless the stack is limited.
+/// Bytes of file names in one call. Linux takes 2 MiB of arguments and environment unless the stack is
+/// limited.
 const CALL_BYTES: usize = 96 * 1024;
 
 /// One call of strip, in the deploy folder.
@@ -40,9 +41,10 @@ pub struct Plan {
 
 /// Looks through `bin` and `lib` of the deploy folder and says what is to be stripped for triplet `target`.
 ///
-/// Left alone are links, further names of a hard-linked file (strip writes into the file, so all names see it), scripts,
-/// already stripped files, signed kernel modules, thin archives, core files, and firmware.
-/// A file for another machine than `target` is an error, unless `target` is a triplet of a processor unknown here.
+/// Left alone are links, further names of a hard-linked file (strip writes into the file, so all names see
+/// it), scripts, already stripped files, signed kernel modules, thin archives, core files, and firmware. A
+/// file for another machine than `target` is an error, unless `target` is a triplet of a processor unknown
+/// here.
 pub fn plan(deploy: &Path, target: &str) -> Result<Plan> {
     let expected = Expected::of(target);
     let mut plan = Plan::default();
@@ -86,12 +88,14 @@ pub fn plan(deploy: &Path, target: &str) -> Result<Plan> {
 }
 
 impl Plan {
-    /// Lets strip write: adds the owner's write permission where it is missing. To be called before the calls are run.
+    /// Lets strip write: adds the owner's write permission where it is missing. To be called before the calls
+    /// are run.
     pub fn unlock(&self, deploy: &Path) -> Result<()> {
         self.modes.iter().try_for_each(|(path, mode)| set_mode(&deploy.join(path), mode | 0o200))
     }
 
-    /// Gives every file and folder the mode that it had when the plan was made. To be called after, also after a failure.
+    /// Gives every file and folder the mode that it had when the plan was made. To be called after, also
+    /// after a failure.
     pub fn relock(&self, deploy: &Path) -> Result<()> {
         self.modes.iter().try_for_each(|(path, mode)| set_mode(&deploy.join(path), *mode))
     }
