@@ -502,7 +502,7 @@ fn become_program(
             // SAFETY: no pointers; the numbers are ours to fill. Everything else closes on exec.
             Errno::result(unsafe { libc::dup2(copy, number) }).map_err(hands)?;
         }
-        // SAFETY: system calls without pointers. PDEATHSIG is for the case that the supervisor itself is killed.
+        // SAFETY: system calls without pointers, but for an all-zero `struct sigaction`: the default. PDEATHSIG is for the case that the supervisor itself is killed.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -514,8 +514,9 @@ fn become_program(
             } else {
                 libc::setsid();
             }
-            for signal in 1..=libc::SIGRTMAX() {
-                libc::signal(signal, libc::SIG_DFL);
+            // By the bare system call, since the C library keeps 32 and 33 from being set.
+            for signal in 1..=64 {
+                libc::syscall(libc::SYS_rt_sigaction, signal, &[0u64; 4], std::ptr::null::<u8>(), 8);
             }
         }
         SigSet::empty().thread_set_mask().map_err(|e| (b'x', e))?;

@@ -194,7 +194,7 @@ impl RoomServer {
         };
         let ran = Cancel::new().and_then(|cancel| self.run(&room, &[], &cancel)).map_err(|e| e.message)?;
         if ran.success() {
-            return Ok(());
+            return remove_folder(folder.path()).map_err(|e| e.to_string());
         }
         let log = fs_err::read_to_string(path("log")).unwrap_or_default();
         Err(format!("an overlay in `{}` does not work: {}", scratch.display(), log.trim()))
@@ -222,6 +222,11 @@ impl RoomServer {
     }
 
     fn request(&self, how: u8, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
+        let mut ran = Ran { exits: Vec::new(), cpu: Duration::ZERO, stop: None };
+        if cancel.is_cancelled() {
+            ran.stop = Some(Stop::Cancelled);
+            return Ok(ran);
+        }
         let numbers = inherit.iter().map(|&(_, number)| number).collect();
         let request = serde_json::to_vec(&Request { room: Cow::Borrowed(room), numbers })
             .map_err(|e| Error::new(Kind::Host, format!("cannot describe a room: {e}")))?;
@@ -248,7 +253,6 @@ impl RoomServer {
         if room.terminal {
             take_terminal_back();
         }
-        let mut ran = Ran { exits: Vec::new(), cpu: Duration::ZERO, stop: None };
         let (mut failed, mut gone) = (None, None);
         for reply in replies? {
             match reply {
@@ -274,16 +278,33 @@ impl RoomServer {
     }
 }
 
-/// Empties an overlay's `work` folder. The kernel leaves folders of mode 0 in it, which a plain removal cannot enter.
+/// Empties an overlay's `work` folder, as far as possible.
 pub fn clear_work(work: &Path) {
-    for inner in ["incompat/volatile", "incompat", "work", "index"] {
-        let inner = work.join(inner);
-        if fs_err::remove_dir(&inner).is_err() && inner.is_dir() {
-            let open = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-            let _ = fs_err::set_permissions(&inner, open);
-            let _ = fs_err::remove_dir_all(&inner);
+    for inner in ["work", "index"] {
+        let _ = remove_folder(&work.join(inner));
+    }
+}
+
+/// Removes a folder with all that it holds, also where folders in it forbid their owner to enter, as the kernel makes
+/// them in `work` and a step may make them anywhere. It is no error when there is none.
+pub fn remove_folder(folder: &Path) -> std::io::Result<()> {
+    fn open(folder: &Path) {
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let _ = fs_err::set_permissions(folder, all);
+        for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open(&entry.path());
+            }
         }
     }
+    let gone = |result: std::io::Result<()>| match result {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    };
+    gone(fs_err::remove_dir_all(folder)).or_else(|_| {
+        open(folder);
+        gone(fs_err::remove_dir_all(folder))
+    })
 }
 
 /// Makes this process the one that the terminal's keys reach again.
@@ -377,8 +398,8 @@ fn serve(socket: OwnedFd) {
             let Some(control) = fds.pop().map(UnixStream::from) else { continue };
             match fork_supervisor(how) {
                 Ok(0) => alone(|| {
-                    // The others' streams must close when their ends do.
-                    supervisors.clear();
+                    // Each of these must hang up when its other end does.
+                    drop((socket, ended, supervisors));
                     if let Err(why) = supervise(how, ids, &control, &inherit) {
                         Reply::Failed(why).send(&control);
                     }
