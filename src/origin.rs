@@ -44,7 +44,7 @@ pub(crate) fn from_apt(
     // Root's apt would give up its rights and then not be allowed to write here.
     let arguments =
         ["source", "-qq", "--download-only", "--only-source", "-o", "APT::Sandbox::User=root", source];
-    let command = duct::cmd(apt_get, arguments).dir(scratch).env("LC_ALL", "C");
+    let command = duct::cmd(apt_get.as_os_str(), arguments).dir(scratch).env("LC_ALL", "C");
     let mut look =
         || progress(files(scratch).iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum());
     if let Err(said) = run(&command, "apt-get", &mut look, cancelled)? {
@@ -94,7 +94,7 @@ pub(crate) fn from_git(
     let call = |arguments: &[&str]| -> Result<Result<(), String>, Lack> {
         let mut all: Vec<OsString> = vec!["--git-dir".into(), repository.clone().into()];
         all.extend(arguments.iter().map(OsString::from));
-        let command = duct::cmd(git, all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
+        let command = duct::cmd(git.as_os_str(), all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
         run(&command, "git", &mut || (), cancelled)
     };
     let failed = |said: String| Lack::Reason(last_line(&said, "git failed"));
