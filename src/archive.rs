@@ -17,6 +17,8 @@ const CHUNK: usize = 256 * 1024;
 const AHEAD: usize = 16;
 /// Memory that a decompressor may take, in bytes; `xz -9` needs 64 MiB, `--long=31` and its like 2 GiB.
 const MEMORY: u64 = 3 << 30;
+/// How far to read for damage that a checksum will tell, in bytes.
+const FAR: u64 = 64 << 20;
 /// A block of a tar archive; headers take one, data is padded to whole ones.
 const BLOCK: usize = 512;
 /// Longest name, link target or extended header that is believed.
@@ -130,7 +132,10 @@ impl Stream {
         if self.at == self.chunk.len() && !self.ended {
             let next = match self.chunks.recv() {
                 Ok(Ok(chunk)) => chunk,
-                Ok(Err(error)) => return Err(self.damaged(&error)),
+                Ok(Err(error)) => {
+                    self.ended = true;
+                    return Err(self.damaged(&error));
+                }
                 Err(_) => return Err(Error::new(Kind::Internal, "the decompressing thread has died")),
             };
             // Used again by the decoder, which may have ended.
@@ -161,6 +166,19 @@ impl Stream {
             done += count;
         }
         Ok(done)
+    }
+
+    /// Reads on, but not for long, to see whether the decoder finds damage.
+    fn damage_ahead(&mut self) -> Option<Error> {
+        let far = self.passed + FAR;
+        while self.passed < far {
+            match self.fill() {
+                Ok([]) => return None,
+                Ok(bytes) => self.at += bytes.len(),
+                Err(error) => return Some(error),
+            }
+        }
+        None
     }
 
     fn damaged(&self, error: &io::Error) -> Error {
@@ -351,6 +369,13 @@ impl Tar {
         self.rest -= count as u64;
     }
 
+    /// Goes over some of what follows the end mark; false at the end of the archive.
+    pub fn skip_chunk(&mut self) -> Result<bool> {
+        let count = self.stream.fill()?.len();
+        self.stream.consume(count);
+        Ok(count > 0)
+    }
+
     /// Decompressed bytes so far.
     pub fn passed(&self) -> u64 {
         self.stream.passed()
@@ -358,6 +383,11 @@ impl Tar {
 
     /// Goes to the next entry, over what is left of the last one. None at the end mark or at the end.
     pub fn next_entry(&mut self) -> Result<Option<Entry>> {
+        // Damage shows in the checksums of what is compressed only after it has made a mess of the headers.
+        self.read_entry().map_err(|error| self.stream.damage_ahead().unwrap_or(error))
+    }
+
+    fn read_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
         loop {
             self.skip()?;
@@ -472,12 +502,12 @@ impl Tar {
         let mut fields = header[386..482].to_vec();
         let mut more = header[482] != 0;
         loop {
-            for piece in fields.chunks_exact(24) {
+            // Fields that are not used are blank.
+            for piece in fields.chunks_exact(24).filter(|piece| piece[0] != 0) {
                 let field =
                     |range: std::ops::Range<usize>| number(&piece[range]).and_then(|n| u64::try_from(n).ok());
-                if let (Some(offset), Some(length)) = (field(0..12), field(12..24)) {
-                    pieces.push((offset, length));
-                }
+                let (offset, length) = (field(0..12), field(12..24));
+                pieces.push(offset.zip(length).ok_or_else(|| self.damaged("a sparse file's map is wrong"))?);
             }
             if !more {
                 return Ok(pieces);

@@ -510,7 +510,8 @@ impl<'a> Job<'a> {
     ) -> Worked<Found> {
         let recipe = self.recipe(place);
         let (deploy, toolchain) = (work.join("deploy"), work.join("toolchain"));
-        finish::seal(&deploy, step::EPOCH)?;
+        // Modes stay as the recipe set them: another recipe that copies a file must be able to write to its copy.
+        finish::fix_times(&deploy, step::EPOCH)?;
         let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
         if additions.entries > 0 {
             finish::fix_times(&toolchain, step::EPOCH)?;

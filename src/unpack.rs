@@ -119,7 +119,8 @@ fn unpack_tar(mut tar: Tar, place: &mut Place) -> Result<()> {
         let mut file = place.file(&entry)?;
         let failed = |e| failed(place.into, &entry.name, e);
         let mut end = 0;
-        for &(offset, length) in pieces {
+        // A piece of no length marks the end of a file that ends in a hole.
+        for &(offset, length) in pieces.iter().filter(|piece| piece.1 > 0) {
             if offset != end {
                 file.seek(SeekFrom::Start(offset)).map_err(failed)?;
             }
@@ -138,6 +139,10 @@ fn unpack_tar(mut tar: Tar, place: &mut Place) -> Result<()> {
             file.set_len(entry.size).map_err(failed)?;
         }
         stamp(&file, entry.modified).map_err(failed)?;
+    }
+    // Checksums stand at the end of what is compressed.
+    while tar.skip_chunk()? {
+        place.check_growth(tar.passed())?;
     }
     Ok(())
 }
@@ -164,7 +169,7 @@ fn unpack_zip(file: fs_err::File, place: &mut Place) -> Result<()> {
             _ if packed.is_dir() => What::Folder,
             _ => What::File(Vec::new()),
         };
-        let size = packed.size();
+        let size = if matches!(what, What::File(_)) { packed.size() } else { 0 };
         let entry = Entry { name: name.clone(), what, mode, modified: (zip_time(&packed), 0), size };
         place.count(entry.size)?;
         if !matches!(entry.what, What::File(_)) {
