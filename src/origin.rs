@@ -44,10 +44,7 @@ pub(crate) fn from_apt(
     // Root's apt would give up its rights and then not be allowed to write here.
     let arguments =
         ["source", "-qq", "--download-only", "--only-source", "-o", "APT::Sandbox::User=root", source];
-<<<<<<< HEAD
     // As a word, not as a path: duct takes a bare path for one in the current folder.
-=======
->>>>>>> fetch
     let command = duct::cmd(apt_get.as_os_str(), arguments).dir(scratch).env("LC_ALL", "C");
     let mut look =
         || progress(files(scratch).iter().filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum());
