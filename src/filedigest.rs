@@ -80,7 +80,14 @@ impl FileDigests {
     pub fn file(&self, path: &Path) -> Result<Option<Digest>> {
         let meta = match fs_err::metadata(path) {
             Ok(meta) => meta,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let stat = Stat::of(&meta);
@@ -112,7 +119,10 @@ impl FileDigests {
             return Ok(Some(format!("folder {}", Digest::of(all))));
         }
         if !meta.is_file() {
-            return Err(Error::new(Kind::Recipe, format!("`{}` is neither file, folder nor link", path.display())));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("`{}` is neither file, folder nor link", path.display()),
+            ));
         }
         Ok(self.file(path)?.map(|digest| format!("{mode:o} {digest}")))
     }
