@@ -62,6 +62,8 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// Whether it may have run programs while it was read: then its inputs are not all known.
+    pub opaque: bool,
 }
 
 impl Evaluated {
@@ -89,6 +91,57 @@ pub struct Setting<'a> {
     pub limit: Duration,
     /// Most bash processes at once.
     pub workers: usize,
+}
+
+/// Commands at the top level of a recipe that depend on nothing but what evaluation reports: the helpers, filters, and bash's own.
+const CLEAR: &[&str] = &[
+    "source", ".", "cat_file_merge", "cat_file_override", "file_path_override", "include_merge", "include_override", "sort", "tr",
+    "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev", "echo", "printf", "true", ":", "false",
+    "unset", "export", "local", "declare", "readonly", "return", "if", "then", "elif", "else", "fi", "for", "do", "done", "case",
+    "esac", "while", "until", "in", "!", "{", "}", "shopt", "basename", "dirname",
+];
+
+/// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
+/// understood counts as running programs, which costs a little time and never an answer.
+fn runs_programs(text: &str) -> bool {
+    let mut in_function = false;
+    for line in text.lines() {
+        let line = line.trim_end();
+        if in_function {
+            in_function = line != "}";
+            continue;
+        }
+        if line.ends_with('{') && line.contains("()") {
+            in_function = true;
+            continue;
+        }
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') || (line.contains("()") && line.ends_with('}')) {
+            continue;
+        }
+        let assigns = |word: &str| {
+            word.split_once('=').is_some_and(|(name, _)| {
+                !name.is_empty() && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            })
+        };
+        let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
+        if plain && !line.contains([';', '&', '|', '<']) {
+            continue;
+        }
+        if line.contains(['`', '<', '[']) {
+            return true;
+        }
+        let separated = line.replace("$(", "\n").replace([';', '|', '&', '(', ')'], "\n");
+        for (at, command) in separated.split("\n").enumerate() {
+            let Some(word) = command.split_whitespace().next() else { continue };
+            // What follows a closed substitution on the same line belongs to the word before it.
+            let quoted = at > 0 && word.starts_with(['"', '\'']);
+            if !quoted && !assigns(word) && !CLEAR.contains(&word) {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
@@ -275,6 +328,7 @@ impl<'a> Worker<'a> {
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
+                evaluated.opaque = runs_programs(&texts);
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -625,6 +679,8 @@ pub struct Evaluation {
     pub environment: Evaluated,
     /// Each recipe, by package.
     pub recipes: BTreeMap<PackageName, Evaluated>,
+    /// The first recipe whose inputs are not all known.
+    pub opaque: Option<PackageName>,
 }
 
 struct Queue {
@@ -716,7 +772,8 @@ pub fn evaluate(
         return Err(error);
     }
     let (host, environment) = queue.start.unwrap_or_default();
-    Ok(Evaluation { host, environment, recipes: queue.found })
+    let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
+    Ok(Evaluation { host, environment, recipes: queue.found, opaque })
 }
 
 #[cfg(test)]
@@ -734,6 +791,21 @@ mod tests {
         assert!(!found.contains_key("D"));
         assert_eq!(found["E"].value, "two\nlines");
         assert_eq!(found["F"].value, "7");
+    }
+
+    #[test]
+    fn recipes_that_run_programs_while_they_are_read_are_told_from_those_that_do_not() {
+        for clear in [
+            "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
+            "DEPENDS=$(cat_file_merge \"ROOTFS\" | sort -u)\n\nbuild() {\n\tgit describe\n}",
+            "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
+            "prepare() { git x; }",
+        ] {
+            assert!(!runs_programs(clear), "{clear}");
+        }
+        for opaque in ["VERSION=$(git describe)", "V=`date`", "V=$(< file)", "[ -e /x ] && A=1", "mapfile -t X < list", "date"] {
+            assert!(runs_programs(opaque), "{opaque}");
+        }
     }
 
     #[test]

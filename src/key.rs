@@ -169,6 +169,7 @@ impl Ingredients<'_> {
                 }
             }
         };
+        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
         let recipe_text = fs_err::read(self.tree.recipe(recipe.name.as_str())).unwrap_or_default();
         let recipe_text = String::from_utf8_lossy(&recipe_text).into_owned();
         add(&mut names, &mut fresh, &recipe_text);
@@ -176,6 +177,7 @@ impl Ingredients<'_> {
             add(&mut names, &mut fresh, &function.text);
         }
         for source in &recipe.evaluated.sources {
+            self.digests.note(&self.tree.root().join(source));
             if let Ok(text) = fs_err::read(self.tree.root().join(source)) {
                 add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
             }
@@ -191,8 +193,10 @@ impl Ingredients<'_> {
             }
         }
         for place in self.places {
+            self.digests.note(place);
             for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
                 if recipe_text.contains(&*entry.file_name().to_string_lossy()) {
+                    self.digests.note(&entry.path());
                     if let Ok(text) = fs_err::read_to_string(entry.path()) {
                         add(&mut names, &mut fresh, &text);
                     }

@@ -49,3 +49,4 @@ pub mod tokens;
 pub mod trace;
 pub mod units;
 pub mod unpack;
+pub mod uptodate;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crate::config::Settings;
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
 use crate::filedigest::FileDigests;
@@ -44,6 +43,8 @@ pub struct Loaded {
     pub platform: String,
     /// Digests of files.
     pub digests: FileDigests,
+    /// A recipe that runs programs while it is read, so that nobody knows on what its values depend.
+    pub opaque: Option<PackageName>,
 }
 
 impl Loaded {
@@ -142,7 +143,7 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
 }
 
 /// `git describe` of the tree, or a fixed word where it is no checkout.
-fn release(tree: &Tree) -> String {
+pub fn release(tree: &Tree) -> String {
     if !tree.root().join(".git").exists() {
         return "unversioned".to_owned();
     }
@@ -271,6 +272,14 @@ pub fn read(
         variables.insert(name.clone(), variable.value.clone());
     }
     let library = runtime::functions().into_iter().collect();
+    let digests = FileDigests::load(&store.digests());
+    for place in &places {
+        for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {
+            digests.note(&place.join(name));
+        }
+    }
+    digests.note(std::path::Path::new("/etc/os-release"));
+    let opaque = evaluation.opaque;
     Ok(Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
@@ -282,15 +291,11 @@ pub fn read(
         library,
         graph,
         platform: key::platform(),
-        digests: FileDigests::load(&store.digests()),
+        digests,
+        opaque,
         tree,
     })
 }
 
 /// `CMAKETCFILE`: the toolchain package writes it there.
 pub const CMAKE_TOOLCHAIN_FILE: &str = "/mk/root/toolchain/toolchain.cmake";
-
-/// The digest of a list of goals, for naming what was asked for.
-pub fn goals_digest(only: &[String]) -> Digest {
-    Digest::of(only.join("\0"))
-}
