@@ -95,10 +95,57 @@ pub struct Setting<'a> {
 
 /// Commands at the top level of a recipe that depend on nothing but what evaluation reports: the helpers, filters, and bash's own.
 const CLEAR: &[&str] = &[
-    "source", ".", "cat_file_merge", "cat_file_override", "file_path_override", "include_merge", "include_override", "sort", "tr",
-    "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev", "echo", "printf", "true", ":", "false",
-    "unset", "export", "local", "declare", "readonly", "return", "if", "then", "elif", "else", "fi", "for", "do", "done", "case",
-    "esac", "while", "until", "in", "!", "{", "}", "shopt", "basename", "dirname",
+    "source",
+    ".",
+    "cat_file_merge",
+    "cat_file_override",
+    "file_path_override",
+    "include_merge",
+    "include_override",
+    "sort",
+    "tr",
+    "sed",
+    "grep",
+    "cut",
+    "head",
+    "tail",
+    "uniq",
+    "awk",
+    "tsort",
+    "tac",
+    "wc",
+    "paste",
+    "rev",
+    "echo",
+    "printf",
+    "true",
+    ":",
+    "false",
+    "unset",
+    "export",
+    "local",
+    "declare",
+    "readonly",
+    "return",
+    "if",
+    "then",
+    "elif",
+    "else",
+    "fi",
+    "for",
+    "do",
+    "done",
+    "case",
+    "esac",
+    "while",
+    "until",
+    "in",
+    "!",
+    "{",
+    "}",
+    "shopt",
+    "basename",
+    "dirname",
 ];
 
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
@@ -121,11 +168,17 @@ fn runs_programs(text: &str) -> bool {
         }
         let assigns = |word: &str| {
             word.split_once('=').is_some_and(|(name, _)| {
-                !name.is_empty() && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                !name.is_empty()
+                    && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             })
         };
         let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
-        if plain && !line.contains([';', '&', '|', '<']) {
+        let value = line.split_once('=').map_or("", |(_, value)| value);
+        let one_string = value.len() > 1
+            && value.starts_with('"')
+            && value.find('"') != value.rfind('"')
+            && value.matches('"').count() == 2;
+        if plain && (one_string && value.ends_with('"') || !line.contains([';', '&', '|', '<'])) {
             continue;
         }
         if line.contains(['`', '<', '[']) {
@@ -817,7 +870,14 @@ mod tests {
         ] {
             assert!(!runs_programs(clear), "{clear}");
         }
-        for opaque in ["VERSION=$(git describe)", "V=`date`", "V=$(< file)", "[ -e /x ] && A=1", "mapfile -t X < list", "date"] {
+        for opaque in [
+            "VERSION=$(git describe)",
+            "V=`date`",
+            "V=$(< file)",
+            "[ -e /x ] && A=1",
+            "mapfile -t X < list",
+            "date",
+        ] {
             assert!(runs_programs(opaque), "{opaque}");
         }
     }
