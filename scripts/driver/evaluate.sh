@@ -42,6 +42,9 @@ mk_dump() {
 	mapfile -t mk_lines < "$MK_SCRATCH"
 	declare -F "${mk_lines[@]##* }" > "$MK_SCRATCH"
 	mapfile -t mk_lines < "$MK_SCRATCH"
+	# It turns function tracing on, which recipes must not find so.
+	shopt -u extdebug
+	set +ET
 	for mk_line in "${mk_lines[@]}"; do
 		mk_file="${mk_line#* }"
 		mk_number="${mk_file%% *}"
