@@ -1,7 +1,7 @@
 //! Digests of files and folders, each file read once and remembered by what `stat` says of it.
 //! Knows `digest`; the caller says where the memory lies on disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -38,6 +38,12 @@ impl Stat {
         }
     }
 
+    /// The six numbers, for keeping them in a compact form.
+    pub fn numbers(&self) -> [u64; 6] {
+        // Nanoseconds since 1970 fit in 64 bits until 2554; what claims to be from before is cut, which still compares.
+        [self.size, self.mtime as u64, self.ctime as u64, self.inode, self.device, u64::from(self.mode)]
+    }
+
     /// Whether a file that looked like this at `now` could change after that without `stat` showing it: it changed
     /// too short ago. Two seconds cover the coarsest clock of a file system in use.
     ///
@@ -48,12 +54,24 @@ impl Stat {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
+
+    /// Whether it may have changed after `then`, as far as the times of files tell.
+    pub fn changed_since(&self, then: SystemTime) -> bool {
+        let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        // Whole seconds are those of a file system that keeps no finer times.
+        let step = if self.ctime % 1_000_000_000 == 0 { 2_000_000_000 } else { TICK };
+        self.ctime + step > then
+    }
 }
+
+/// The coarsest step of a kernel's clock for files that keep nanoseconds.
+const TICK: i128 = 10_000_000;
 
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, Known>>,
+    seen: Mutex<BTreeMap<PathBuf, Option<Stat>>>,
     /// Whether there is anything that is not saved.
     learnt: AtomicBool,
 }
@@ -78,7 +96,7 @@ impl FileDigests {
             .into_iter()
             .map(|Saved(path, stat, digest)| (path, Known { stat, digest, sure: true }))
             .collect();
-        FileDigests { known: Mutex::new(known), learnt: AtomicBool::new(false) }
+        FileDigests { known: Mutex::new(known), learnt: AtomicBool::new(false), seen: Mutex::default() }
     }
 
     /// Saves what can be trusted next time, unless that is on disk already.
@@ -96,10 +114,33 @@ impl FileDigests {
         crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
+    /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.
+    pub fn note(&self, path: &Path) {
+        let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
+        self.see(path, stat);
+        if stat.is_some_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFLNK) {
+            if let Ok(target) = fs_err::canonicalize(path) {
+                self.see(&target, fs_err::symlink_metadata(&target).ok().map(|meta| Stat::of(&meta)));
+            }
+        }
+    }
+
+    fn see(&self, path: &Path, stat: Option<Stat>) {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What was first seen counts: a change since then must show.
+        seen.entry(path.to_owned()).or_insert(stat);
+    }
+
+    /// Every path that mattered so far, with what `lstat` said of it when it was first looked at.
+    pub fn seen(&self) -> BTreeMap<PathBuf, Option<Stat>> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// The digest of a file's content; `None` when there is no such file.
     pub fn file(&self, path: &Path) -> Result<Option<Digest>> {
         // Before it is looked at: whatever changes later is younger than this.
         let now = SystemTime::now();
+        self.note(path);
         let meta = match fs_err::metadata(path) {
             Ok(meta) => meta,
             Err(error) if is_absent(&error) => return Ok(None),
@@ -129,6 +170,7 @@ impl FileDigests {
     }
 
     fn line_of(&self, path: &Path, tree: Option<&Path>) -> Result<Option<String>> {
+        self.note(path);
         let meta = match fs_err::symlink_metadata(path) {
             Ok(meta) => meta,
             Err(error) if is_absent(&error) => return Ok(None),
@@ -166,6 +208,7 @@ impl FileDigests {
     }
 
     fn lines_of(&self, path: &Path, tree: Option<&Path>) -> Result<Vec<(String, String)>> {
+        self.note(path);
         let mut lines = Vec::new();
         for entry in fs_err::read_dir(path)? {
             let entry = entry?;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{Evaluated, identifiers};
+use crate::evaluate::{Evaluated, identifiers, texts_below};
 use crate::filedigest::FileDigests;
 use crate::layout::{Tree, room};
 use crate::recipe::Recipe;
@@ -120,8 +120,11 @@ fn shorten(label: &str, value: &str) -> String {
     if label.starts_with("function ") || value.contains('\n') || value.len() > 300 {
         return format!("text {}", Digest::of(value).short());
     }
-    let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    let words: Vec<&str> = value.split(' ').map(|word| if hex(word) { &word[..8] } else { word }).collect();
+    let hex = |word: &str| word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit());
+    let words: Vec<String> = value
+        .split(' ')
+        .map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() })
+        .collect();
     if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
 }
 
@@ -176,22 +179,17 @@ impl Ingredients<'_> {
         {
             add(&mut names, &mut fresh, text);
         }
-        for entry in
-            walkdir::WalkDir::new(self.tree.package(recipe.name.as_str())).min_depth(1).into_iter().flatten()
-        {
-            let small = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 256 * 1024);
-            if small && entry.file_name() != "build" {
-                if let Ok(text) = fs_err::read_to_string(entry.path()) {
-                    add(&mut names, &mut fresh, &text);
-                }
-            }
+        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+            add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
+            self.digests.note(place);
             let named = |name: &str| texts.iter().any(|text| text.contains(name));
             let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
             let named = entries.map(|entry| entry.file_name()).filter(|name| named(&name.to_string_lossy()));
             let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
             for name in named.chain(looked_up) {
+                self.digests.note(&place.join(&name));
                 if let Ok(text) = fs_err::read_to_string(place.join(name)) {
                     add(&mut names, &mut fresh, &text);
                 }
@@ -211,7 +209,10 @@ impl Ingredients<'_> {
     fn texts(&self, recipe: &Recipe) -> Vec<String> {
         let own = self.tree.recipe(recipe.name.as_str());
         let sources = recipe.evaluated.sources.iter().map(|source| self.tree.root().join(source));
-        let files = std::iter::once(own).chain(sources).filter_map(|path| fs_err::read(path).ok());
+        let files = std::iter::once(own).chain(sources).filter_map(|path| {
+            self.digests.note(&path);
+            fs_err::read(path).ok()
+        });
         let files = files.map(|text| String::from_utf8_lossy(&text).into_owned());
         files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
     }

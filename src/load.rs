@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::config::Settings;
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
 use crate::filedigest::FileDigests;
@@ -13,6 +13,7 @@ use crate::graph::Graph;
 use crate::key::{self, Ingredients};
 use crate::layout::{BuildRoot, Tree, room};
 use crate::names::{self, PackageName};
+use crate::plain::runs_programs;
 use crate::recipe::Recipe;
 use crate::runtime::{self, Runtime};
 use crate::store::Store;
@@ -44,6 +45,10 @@ pub struct Loaded {
     pub platform: String,
     /// Digests of files.
     pub digests: FileDigests,
+    /// A recipe that runs programs while it is read, so that nobody knows on what its values depend.
+    pub opaque: Option<PackageName>,
+    /// Before anything was read.
+    pub began: SystemTime,
 }
 
 impl Loaded {
@@ -143,7 +148,7 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
 }
 
 /// `git describe` of the tree, or a fixed word where it is no checkout.
-fn release(tree: &Tree) -> String {
+pub fn release(tree: &Tree) -> String {
     if !tree.root().join(".git").exists() {
         return "unversioned".to_owned();
     }
@@ -201,6 +206,7 @@ pub fn read(
     goals: &[PackageName],
     follow: bool,
 ) -> Result<Loaded> {
+    let began = SystemTime::now();
     let runtime = Runtime::install(&store.runtime())?;
     let places = tree.config_places(board, product);
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
@@ -222,11 +228,13 @@ pub fn read(
         text("LINUXPKG", "linux"),
     ];
     let os_release = std::sync::OnceLock::new();
+    let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
         places: &places,
         base: &base,
+        library: &library,
         release: &|| os_release.get_or_init(|| release(&tree)).clone(),
         environment: &settings.environment,
         limit: settings.evaluation_limit,
@@ -259,6 +267,7 @@ pub fn read(
         }
         recipes.insert(name, recipe);
     }
+    check_archives(&recipes)?;
     let graph = Graph::new(recipes)?;
     let constant = ["SCRIPTDIR", "BUILDROOT", "CMAKETCFILE"];
     let mut variables: BTreeMap<String, String> = base
@@ -273,7 +282,16 @@ pub fn read(
     for (name, variable) in &evaluation.environment.variables {
         variables.insert(name.clone(), variable.value.clone());
     }
-    let library = runtime::functions().into_iter().collect();
+    let digests = FileDigests::load(&store.digests());
+    for place in &places {
+        for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {
+            digests.note(&place.join(name));
+        }
+    }
+    digests.note(std::path::Path::new("/etc/os-release"));
+    let toolchain = places.iter().filter_map(|place| fs_err::read_to_string(place.join("TOOLCHAIN")).ok());
+    let runs = toolchain.into_iter().any(|text| runs_programs(&text));
+    let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     Ok(Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
@@ -285,15 +303,35 @@ pub fn read(
         library,
         graph,
         platform: key::platform(),
-        digests: FileDigests::load(&store.digests()),
+        digests,
+        opaque,
+        began,
         tree,
     })
 }
 
+/// Two recipes whose archives have one name but no digest in common would take turns in throwing out each other's file.
+fn check_archives(recipes: &BTreeMap<PackageName, Recipe>) -> Result<()> {
+    let mut known: HashMap<&str, &Recipe> = HashMap::new();
+    for recipe in recipes.values() {
+        let Some(source) = &recipe.source else { continue };
+        let Some(other) = known.insert(&source.file, recipe) else { continue };
+        let theirs = other.source.as_ref().map_or(&[][..], |source| &source.digests);
+        if !source.digests.iter().any(|digest| theirs.contains(digest)) {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!(
+                    "`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs",
+                    other.name, recipe.name, source.file
+                ),
+            )
+            .at(format!("pkg/{}/build", other.name))
+            .at(format!("pkg/{}/build", recipe.name))
+            .hint("archives of all packages share the folder `download`: give each its own file name"));
+        }
+    }
+    Ok(())
+}
+
 /// `CMAKETCFILE`: the toolchain package writes it there.
 pub const CMAKE_TOOLCHAIN_FILE: &str = "/mk/root/toolchain/toolchain.cmake";
-
-/// The digest of a list of goals, for naming what was asked for.
-pub fn goals_digest(only: &[String]) -> Digest {
-    Digest::of(only.join("\0"))
-}

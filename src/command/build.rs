@@ -22,7 +22,7 @@ use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
 use crate::stage::link_view;
 use crate::store::{self, Store};
-use crate::{signals, stage};
+use crate::{signals, stage, uptodate};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -39,6 +39,11 @@ pub struct Built {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<()> {
+    let build_root = settings.workspace.build_root(&target.board, &target.product);
+    if let Some(count) = uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
+        tell_nothing_to_do(settings, &build_root.name(), count);
+        return Ok(());
+    }
     let built = build(settings, &settings.store()?, target, packages, trace)?;
     if built.success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
 }
@@ -100,11 +105,8 @@ pub fn build(
         store.sweep();
         show_results(&loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
-        let report = Report::start(receiver, report_options(settings, None));
-        events.send(run_started(&loaded, settings, found.len(), Some(0.0)));
-        events.send(Event::RunEnded { success: true, elapsed: began.elapsed() });
-        drop(events);
-        report.join();
+        let _ = uptodate::remember(settings, &loaded, packages);
+        tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true });
     };
 
@@ -121,7 +123,13 @@ pub fn build(
     let report = Report::start(receiver, report_options(settings, Some(record.clone())));
     let estimate: Option<f64> =
         weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
-    events.send(run_started(&loaded, settings, plan.packages.len() - waiting.len(), estimate));
+    events.send(Event::RunStarted {
+        name: loaded.name(),
+        packages: plan.packages.len(),
+        reused: plan.packages.len() - waiting.len(),
+        jobs: settings.jobs,
+        estimate,
+    });
     for text in refused.into_iter().chain(workshop.warning.clone()) {
         events.send(Event::Note { text });
     }
@@ -199,14 +207,15 @@ pub fn planner<'a>(
     Planner { graph: &loaded.graph, ingredients, store, build_root: &loaded.build_root }
 }
 
-fn run_started(loaded: &Loaded, settings: &Settings, reused: usize, estimate: Option<f64>) -> Event {
-    Event::RunStarted {
-        name: loaded.name(),
-        packages: loaded.graph.packages.len(),
-        reused,
-        jobs: settings.jobs,
-        estimate,
-    }
+/// A run in which everything is there.
+fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize) {
+    let (events, receiver) = Events::channel();
+    let report = Report::start(receiver, report_options(settings, None));
+    let (name, jobs) = (name.to_owned(), settings.jobs);
+    events.send(Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) });
+    events.send(Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO });
+    drop(events);
+    report.join();
 }
 
 /// Keys of the results that a build root shows, by package.
