@@ -73,7 +73,7 @@ impl FileDigests {
             .map(|(path, (stat, digest))| Saved(path.clone(), *stat, *digest))
             .collect();
         saved.sort_by(|a, b| a.0.cmp(&b.0));
-        crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
+        crate::disk::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
     /// The digest of a file's content; `None` when there is no such file.
