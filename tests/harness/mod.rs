@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -46,7 +45,8 @@ impl Tree {
         }
         let mut tree = Tree { root, environment: BTreeMap::new(), rooms, digests: BTreeMap::new() };
         for (name, folder) in [("HOME", "home"), ("MK_TREE", "tree"), ("MK_STORE", "store")] {
-            tree = tree.env(name, tree.at(folder));
+            let place = tree.at(folder);
+            tree = tree.env(name, place);
         }
         tree.env("PATH", std::env::var_os("PATH").unwrap()).env("MK_JOBS", "1").env("MK_ROOMS", rooms)
     }
@@ -310,9 +310,7 @@ fn compare(what: &str, found: &str, expected: &str) {
     if found == expected {
         return;
     }
-    let mut out = std::io::stderr().lock();
-    let _ = writeln!(out, "--- expected {what}\n{expected}--- found\n{found}---");
-    drop(out);
     let line = found.lines().zip(expected.lines()).position(|(f, e)| f != e);
-    panic!("{what} differs in line {}", line.map_or_else(|| found.lines().count().min(expected.lines().count()), |n| n) + 1);
+    let line = line.unwrap_or_else(|| found.lines().count().min(expected.lines().count())) + 1;
+    panic!("{what} differs in line {line}\n--- expected\n{expected}--- found\n{found}---");
 }
