@@ -13,7 +13,12 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         .prefix(".new-")
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)
-        .map_err(|error| Error::from(std::io::Error::new(error.kind(), format!("cannot write in `{}`: {error}", folder.display()))))?;
+        .map_err(|error| {
+            Error::from(std::io::Error::new(
+                error.kind(),
+                format!("cannot write in `{}`: {error}", folder.display()),
+            ))
+        })?;
     file.write_all(content).map_err(|e| Error::from(e).context(format!("`{}`", path.display())))?;
     file.persist(path).map_err(|e| Error::from(e.error).context(format!("`{}`", path.display())))?;
     Ok(())

@@ -90,7 +90,8 @@ impl Planner<'_> {
                 .map(|&need| self.graph.packages[need].name.as_str())
                 .collect();
             let visible = |need: usize| packages[need].found.as_ref().map(|found| found.visible);
-            let found = if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
+            let found =
+                if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
             let last = self.last(&recipe.name);
             let (action, changes, reason) = match (&found, &sets) {
                 (Some(_), _) => (Action::Reuse, Vec::new(), String::new()),
@@ -123,11 +124,19 @@ impl Planner<'_> {
     }
 
     /// The manifest with other packages' outputs, without discovered inputs. `visible` answers for direct dependencies.
-    pub fn whole(&self, place: usize, own: &Manifest, visible: &dyn Fn(usize) -> Option<Visible>) -> Result<Manifest> {
+    pub fn whole(
+        &self,
+        place: usize,
+        own: &Manifest,
+        visible: &dyn Fn(usize) -> Option<Visible>,
+    ) -> Result<Manifest> {
         let mut manifest = own.clone();
         for &need in &self.graph.needs[place] {
             if let Some(Visible { output, turn }) = visible(need) {
-                manifest.set(format!("needs {}", self.graph.packages[need].name), format!("{output} with {turn}"));
+                manifest.set(
+                    format!("needs {}", self.graph.packages[need].name),
+                    format!("{output} with {turn}"),
+                );
             }
         }
         Ok(manifest)
@@ -148,7 +157,12 @@ impl Planner<'_> {
     }
 
     /// What dependents will see of a package with that output.
-    pub fn visible(&self, place: usize, output: Digest, visible: &dyn Fn(usize) -> Option<Visible>) -> Visible {
+    pub fn visible(
+        &self,
+        place: usize,
+        output: Digest,
+        visible: &dyn Fn(usize) -> Option<Visible>,
+    ) -> Visible {
         let mut turn = String::new();
         for &need in &self.graph.needs[place] {
             if let Some(Visible { output, turn: below }) = visible(need) {
@@ -181,7 +195,7 @@ impl Planner<'_> {
     /// The manifest of the result that this build root used last.
     pub fn last(&self, package: &PackageName) -> Option<Manifest> {
         let path = self.build_root.state().join("manifest").join(package.as_str());
-        std::fs::read_to_string(path).ok().map(|text| Manifest::parse(&text))
+        fs_err::read_to_string(path).ok().map(|text| Manifest::parse(&text))
     }
 }
 

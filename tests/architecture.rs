@@ -10,7 +10,11 @@ const ONE_LAYER: (&str, &str) = ("command", "cli");
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for entry in walkdir::WalkDir::new(&src).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
+    for entry in walkdir::WalkDir::new(&src)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file())
+    {
         let path = entry.path().strip_prefix(&src).unwrap();
         let first = path.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
         let module = first.strip_suffix(".rs").unwrap_or(&first);
@@ -19,7 +23,8 @@ fn imports() -> BTreeMap<String, BTreeSet<String>> {
         }
         let module = if module == ONE_LAYER.1 { ONE_LAYER.0 } else { module };
         let named = named(&fs_err::read_to_string(entry.path()).unwrap());
-        let named = named.into_iter().map(|name| if name == ONE_LAYER.1 { ONE_LAYER.0.to_owned() } else { name });
+        let named =
+            named.into_iter().map(|name| if name == ONE_LAYER.1 { ONE_LAYER.0.to_owned() } else { name });
         found.entry(module.to_owned()).or_default().extend(named.filter(|name| name != module));
     }
     found
@@ -32,7 +37,9 @@ fn named(text: &str) -> BTreeSet<String> {
         .take_while(|line| line.trim() != "#[cfg(test)]")
         .map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n")
         .collect();
-    let ident = |text: &str| text.trim_start().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("").to_owned();
+    let ident = |text: &str| {
+        text.trim_start().split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("").to_owned()
+    };
     let mut found = BTreeSet::new();
     for (at, path) in code.match_indices("crate::") {
         let rest = &code[at + path.len()..];
@@ -87,10 +94,17 @@ fn no_module_knows_one_that_knows_it() {
 #[test]
 fn the_environment_is_read_where_what_was_typed_becomes_settings() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for entry in walkdir::WalkDir::new(&src).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file()) {
+    for entry in walkdir::WalkDir::new(&src)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file())
+    {
         let name = entry.path().strip_prefix(&src).unwrap().display().to_string();
         let text = fs_err::read_to_string(entry.path()).unwrap();
         let code: String = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").collect();
-        assert!(["cli.rs", "main.rs"].contains(&name.as_str()) || !code.contains("env::var"), "src/{name} reads the environment");
+        assert!(
+            ["cli.rs", "main.rs"].contains(&name.as_str()) || !code.contains("env::var"),
+            "src/{name} reads the environment"
+        );
     }
 }

@@ -600,7 +600,7 @@ fn a_commit_of_a_git_repository_gives_an_archive() {
         // The first time tells the digest, as it does to the writer of a recipe; the second has to give the same.
         let error = fetch(file, Digest::of("unknown")).unwrap_err();
         let (_, found) =
-            error.at.iter().find_map(|line| line.split_once(": found ")).expect(&error.to_string());
+            error.at.iter().find_map(|line| line.split_once(": found ")).unwrap_or_else(|| panic!("{}", error.to_string()));
         let fetched = fetch(file, found.parse().unwrap()).unwrap();
         let into = case.temporary.path().join(format!("{file}.d"));
         fs_err::create_dir_all(&into).unwrap();

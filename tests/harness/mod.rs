@@ -105,7 +105,8 @@ impl Tree {
 
     /// Makes a gzipped tar archive of files and their texts in the folder of archives.
     pub fn archive(mut self, name: &str, files: &[(&str, &str)]) -> Tree {
-        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut tar =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
         for (path, text) in files {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
@@ -132,7 +133,12 @@ impl Tree {
     /// The program with these words, ready to be changed before it runs.
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(MK);
-        command.args(words).env_clear().envs(&self.environment).current_dir(self.at("workspace")).stdin(Stdio::null());
+        command
+            .args(words)
+            .env_clear()
+            .envs(&self.environment)
+            .current_dir(self.at("workspace"))
+            .stdin(Stdio::null());
         command
     }
 
@@ -205,7 +211,9 @@ pub fn list(folder: &Path) -> Vec<String> {
             let name = entry.path().strip_prefix(folder).unwrap().display().to_string();
             match entry.file_type() {
                 kind if kind.is_dir() => name + "/",
-                kind if kind.is_symlink() => format!("{name} -> {}", fs_err::read_link(entry.path()).unwrap().display()),
+                kind if kind.is_symlink() => {
+                    format!("{name} -> {}", fs_err::read_link(entry.path()).unwrap().display())
+                }
                 _ => name,
             }
         })
@@ -214,11 +222,15 @@ pub fn list(folder: &Path) -> Vec<String> {
 
 /// What every file below a folder is: mode, time and content; for finding out whether anything changed.
 pub fn picture(folder: &Path) -> BTreeMap<PathBuf, (u32, std::time::SystemTime, Vec<u8>)> {
-    let entries = walkdir::WalkDir::new(folder).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+    let entries = walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
     entries
         .map(|entry| {
             let meta = entry.metadata().unwrap();
-            let state = (meta.permissions().mode(), meta.modified().unwrap(), fs_err::read(entry.path()).unwrap());
+            let state =
+                (meta.permissions().mode(), meta.modified().unwrap(), fs_err::read(entry.path()).unwrap());
             (entry.into_path(), state)
         })
         .collect()
@@ -241,7 +253,12 @@ impl Transcript {
         use std::os::unix::process::ExitStatusExt;
         let status = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap());
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Transcript { stdout: text(&output.stdout), stderr: text(&output.stderr), status, root: root.to_owned() }
+        Transcript {
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+            status,
+            root: root.to_owned(),
+        }
     }
 
     /// The whole of it as one text.
@@ -300,8 +317,13 @@ fn redact(line: &str, root: &Path) -> String {
 fn undent(text: &str) -> String {
     let text = text.strip_prefix('\n').unwrap_or(text);
     let indent = |line: &&str| line.len() - line.trim_start().len();
-    let least = text.lines().filter(|line| !line.trim().is_empty()).map(|line| indent(&line)).min().unwrap_or(0);
-    text.lines().map(|line| line.get(least..).unwrap_or("").to_owned() + "\n").collect::<String>().trim_end().to_owned()
+    let least =
+        text.lines().filter(|line| !line.trim().is_empty()).map(|line| indent(&line)).min().unwrap_or(0);
+    text.lines()
+        .map(|line| line.get(least..).unwrap_or("").to_owned() + "\n")
+        .collect::<String>()
+        .trim_end()
+        .to_owned()
         + if text.trim().is_empty() { "" } else { "\n" }
 }
 
