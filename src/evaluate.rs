@@ -192,6 +192,16 @@ pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
+/// The texts of small files in a package's folder, but for the recipe: what its steps may source or run.
+pub fn texts_below(folder: &Path) -> Vec<String> {
+    let files = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter().flatten();
+    files
+        .filter(|entry| entry.file_type().is_file() && (entry.depth() > 1 || entry.file_name() != "build"))
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
+        .filter_map(|entry| fs_err::read_to_string(entry.path()).ok())
+        .collect()
+}
+
 /// One running bash.
 struct Worker<'a> {
     setting: &'a Setting<'a>,
@@ -289,12 +299,16 @@ impl<'a> Worker<'a> {
     /// Evaluates one recipe.
     fn evaluate(&mut self, package: &PackageName) -> Result<Evaluated> {
         let recipe = self.setting.tree.recipe(package.as_str());
-        let mut texts = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let own = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let mut texts = own.clone();
         if texts.as_bytes().contains(&0) {
             return Err(Error::new(
                 Kind::Recipe,
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
+        }
+        for text in texts_below(&self.setting.tree.package(package.as_str())) {
+            texts.push_str(&text);
         }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
@@ -328,7 +342,7 @@ impl<'a> Worker<'a> {
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
-                evaluated.opaque = runs_programs(&texts);
+                evaluated.opaque = runs_programs(&own);
                 return Ok(evaluated);
             }
             texts.push_str(&more);

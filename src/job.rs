@@ -290,13 +290,8 @@ impl<'a> Job<'a> {
             state.action = Some(Action::Build);
             drop(state);
             let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
-            let last = self.planner.last(&self.recipe(place).name);
-            let changes = last.map(|last| {
-                last.filter(|l| !l.starts_with("lookup ") && !l.starts_with("source ")).changes(&whole)
-            });
-            let reason = changes
-                .and_then(|changes| changes.first().cloned())
-                .unwrap_or_else(|| "never built".to_owned());
+            let changes = self.planner.changes(&self.recipe(place).name, &whole);
+            let reason = changes.first().cloned().unwrap_or_else(|| "never built".to_owned());
             self.state(place).reason = reason;
         }
         Ok(there)

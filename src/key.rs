@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::identifiers;
+use crate::evaluate::{identifiers, texts_below};
 use crate::filedigest::FileDigests;
 use crate::layout::Tree;
 use crate::recipe::Recipe;
@@ -123,8 +123,8 @@ fn shorten(label: &str, value: &str) -> String {
     if label.starts_with("function ") || value.contains('\n') || value.len() > 300 {
         return format!("text {}", Digest::of(value).short());
     }
-    let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    let words: Vec<&str> = value.split(' ').map(|word| if hex(word) { &word[..8] } else { word }).collect();
+    let hex = |word: &str| word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit());
+    let words: Vec<String> = value.split(' ').map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() }).collect();
     if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
 }
 
@@ -182,15 +182,8 @@ impl Ingredients<'_> {
                 add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
             }
         }
-        for entry in
-            walkdir::WalkDir::new(self.tree.package(recipe.name.as_str())).min_depth(1).into_iter().flatten()
-        {
-            let small = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 256 * 1024);
-            if small && entry.file_name() != "build" {
-                if let Ok(text) = fs_err::read_to_string(entry.path()) {
-                    add(&mut names, &mut fresh, &text);
-                }
-            }
+        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+            add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
             self.digests.note(place);
