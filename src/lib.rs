@@ -12,6 +12,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod digest;
+pub mod disk;
 pub mod elf;
 pub mod error;
 pub mod evaluate;
