@@ -5,8 +5,14 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod clean;
+pub mod completions;
+pub mod doctor;
 pub mod gc;
+pub mod init;
 pub mod log;
+pub mod man;
+pub mod new;
 pub mod plan;
 pub mod report;
 pub mod run;
