@@ -142,7 +142,7 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
 }
 
 /// `git describe` of the tree, or a fixed word where it is no checkout.
-fn release(tree: &Tree) -> String {
+pub fn release(tree: &Tree) -> String {
     if !tree.root().join(".git").exists() {
         return "unversioned".to_owned();
     }

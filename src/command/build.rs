@@ -105,7 +105,7 @@ pub fn build(
         return Ok(Built { loaded, found, success: true });
     };
 
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     let _building = Store::mark_building(&build_root.state())?;
     let job = Job::new(settings, &loaded, &planner, &store, &server, in_rooms, &workshop, &events, &plan);
     let nodes = job.nodes(&plan);

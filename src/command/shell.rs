@@ -58,7 +58,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     server
         .probe(scratch.path())
         .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
