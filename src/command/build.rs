@@ -110,7 +110,7 @@ pub fn build(
         return Ok(Built { loaded, found, success: true });
     };
 
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     let _building = Store::mark_building(&build_root.state())?;
     stage::sweep_views(&build_root.deploy());
     let names = waiting.iter().map(|&place| &loaded.graph.packages[place].name);
