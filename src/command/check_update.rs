@@ -350,7 +350,7 @@ impl<'a> Asker<'a> {
         let prelude = step::prelude(self.loaded, recipe, &places, &reachable);
         let mut mounts = Vec::new();
         if self.in_rooms {
-            mounts = step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"));
+            mounts = step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"))?;
         } else {
             fs_err::write(&places.prelude, prelude)?;
         }
