@@ -185,7 +185,8 @@ impl Ingredients<'_> {
                 add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
             }
         }
-        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
             add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
@@ -255,6 +256,13 @@ impl Ingredients<'_> {
         for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()))? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
+            }
+        }
+        for other in recipe.other_folders() {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other))? {
+                if name != "build" {
+                    manifest.set(format!("file {}/{name}", other.display()), line);
+                }
             }
         }
         for name in &recipe.evaluated.lookups {
