@@ -59,7 +59,10 @@ fn schedule(bencher: Bencher, packages: usize) {
 fn unpack(bencher: Bencher) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let archive = folder.path().join("a.tar.gz");
-    let compressed = flate2::write::GzEncoder::new(fs_err::File::create(&archive).expect("an archive"), flate2::Compression::fast());
+    let compressed = flate2::write::GzEncoder::new(
+        fs_err::File::create(&archive).expect("an archive"),
+        flate2::Compression::fast(),
+    );
     let mut builder = tar::Builder::new(compressed);
     for number in 0..1_000 {
         let mut header = tar::Header::new_gnu();
@@ -70,7 +73,8 @@ fn unpack(bencher: Bencher) {
     }
     builder.into_inner().and_then(flate2::write::GzEncoder::finish).expect("the archive's end");
     bencher.with_inputs(|| tempfile::tempdir().expect("a folder")).bench_values(|into| {
-        mk::unpack::unpack(&archive, into.path(), mk::unpack::Limits::default()).expect("an archive that unpacks");
+        mk::unpack::unpack(&archive, into.path(), mk::unpack::Limits::default())
+            .expect("an archive that unpacks");
         into
     });
 }

@@ -183,7 +183,8 @@ impl Ingredients<'_> {
         {
             add(&mut names, &mut fresh, text);
         }
-        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
             add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
@@ -286,6 +287,13 @@ impl Ingredients<'_> {
         for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
+            }
+        }
+        for other in recipe.other_folders() {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
+                if name != "build" {
+                    manifest.set(format!("file {}/{name}", other.display()), line);
+                }
             }
         }
         for name in &recipe.evaluated.lookups {

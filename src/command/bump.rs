@@ -72,8 +72,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                         .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
                 News::Failed(_) if !options.all => {
-                    return Err(Error::new(Kind::Fetch, format!("{}: no newer version is known", finding.name))
-                        .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
+                    return Err(Error::new(
+                        Kind::Fetch,
+                        format!("{}: no newer version is known", finding.name),
+                    )
+                    .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
                 _ => {}
             }
@@ -112,7 +115,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     Err(match changes.len() {
         0 => first,
         count if settings.keep_going => first.at(format!("the other {count} packages were moved")),
-        count => first.at(format!("so {count} other packages were not moved")).hint("--keep-going moves those that can be"),
+        count => first
+            .at(format!("so {count} other packages were not moved"))
+            .hint("--keep-going moves those that can be"),
     })
 }
 
@@ -164,14 +169,21 @@ impl Bench<'_> {
             return Ok(None);
         }
         let elsewhere = |error: Error| {
-            let others: Vec<String> = old.evaluated.sources.iter().map(|source| source.display().to_string()).collect();
-            if others.is_empty() { error } else { error.hint(format!("it also reads {}: look there", others.join(", "))) }
+            let others: Vec<String> =
+                old.evaluated.sources.iter().map(|source| source.display().to_string()).collect();
+            if others.is_empty() {
+                error
+            } else {
+                error.hint(format!("it also reads {}: look there", others.join(", ")))
+            }
         };
-        let sums: Vec<String> = old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
+        let sums: Vec<String> =
+            old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
         if sums.is_empty() {
             return Err(Error::new(Kind::Recipe, format!("{shown}: it has no source")));
         }
-        let versioned = rewrite::assign(&shown, &text, "VERSION", old.version(), version).map_err(elsewhere)?;
+        let versioned =
+            rewrite::assign(&shown, &text, "VERSION", old.version(), version).map_err(elsewhere)?;
         // Known to fit before anything is fetched.
         let written = old.evaluated.get("SHA256SUM");
         rewrite::assign(&shown, &versioned, "SHA256SUM", written, "").map_err(elsewhere)?;
@@ -180,9 +192,15 @@ impl Bench<'_> {
         let trial = self.trial(&work.join("tree"), package, &versioned)?;
         let after = self.read(&trial, package)?;
         let new = recipe(&after)?;
-        let source = new.source.as_ref().ok_or_else(|| Error::new(Kind::Recipe, format!("{shown}: it has no source at {version}")))?;
+        let source = new
+            .source
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::Recipe, format!("{shown}: it has no source at {version}")))?;
         if new.version() != version {
-            return Err(Error::new(Kind::Recipe, format!("{shown}: VERSION comes out as `{}`", new.version())));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}: VERSION comes out as `{}`", new.version()),
+            ));
         }
         let urls: Vec<String> = source.urls.iter().map(|url| archive_url(url, &source.file)).collect();
         let others: Vec<&str> = source.urls.iter().filter(|url| !is_plain(url)).map(String::as_str).collect();
@@ -208,11 +226,15 @@ impl Bench<'_> {
         }
         crate::store::remove_tree(&folder)?;
 
-        let text_now = rewrite::assign(&shown, &versioned, "SHA256SUM", written, &fetched.digest.to_string())?;
+        let text_now =
+            rewrite::assign(&shown, &versioned, "SHA256SUM", written, &fetched.digest.to_string())?;
         let trial = self.trial(&work.join("again"), package, &text_now)?;
         let last = self.read(&trial, package)?;
         if recipe(&last)?.source.as_ref().is_none_or(|source| source.digests != [fetched.digest]) {
-            return Err(Error::new(Kind::Recipe, format!("{shown}: SHA256SUM does not come out as it was written")));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}: SHA256SUM does not come out as it was written"),
+            ));
         }
         if !others.is_empty() {
             note(&format!("{package}: `{}` stays as it is: it may name the old version", others.join(" ")));
@@ -228,7 +250,15 @@ impl Bench<'_> {
 
     fn read(&self, tree: &Tree, package: &PackageName) -> Result<Loaded> {
         let (board, product) = self.target;
-        load::read(self.settings, self.store, tree.clone(), board, product, std::slice::from_ref(package), false)
+        load::read(
+            self.settings,
+            self.store,
+            tree.clone(),
+            board,
+            product,
+            std::slice::from_ref(package),
+            false,
+        )
     }
 
     /// The tree as it would be with another text of a recipe: links to the real one beside that.
