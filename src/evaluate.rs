@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
+use crate::plain::{Plain, runs_programs};
 use crate::runtime::Runtime;
 
 /// A variable as `declare -p` shows it.
@@ -52,7 +53,8 @@ pub struct Evaluated {
     pub variables: BTreeMap<String, Variable>,
     /// Functions that were defined.
     pub functions: BTreeMap<String, Function>,
-    /// Shell options in effect at its end, when they differ from the driver's own.
+    /// Shell options, umask, traps, aliases, search path and the like at its end, when they differ from the driver's
+    /// own, and which of the variables and functions that it was given it took away.
     pub options: String,
     /// Configuration names that were looked up, found or not.
     pub lookups: BTreeSet<String>,
@@ -62,6 +64,8 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// Whether it may have run programs while it was read: then its inputs are not all known.
+    pub opaque: bool,
 }
 
 impl Evaluated {
@@ -83,6 +87,8 @@ pub struct Setting<'a> {
     pub base: &'a [(String, String)],
     /// `OS_RELEASE`, asked for when the first recipe names it, since it costs a run of git.
     pub release: &'a (dyn Fn() -> String + Sync),
+    /// The runtime library's functions.
+    pub library: &'a HashMap<String, String>,
     /// The caller's environment, from which a recipe gets what its text names.
     pub environment: &'a HashMap<String, String>,
     /// How long one recipe may take.
@@ -139,6 +145,16 @@ pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
 }
 
+/// The texts of small files in a package's folder, but for the recipe: what its steps may source or run.
+pub fn texts_below(folder: &Path) -> Vec<String> {
+    let files = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter().flatten();
+    files
+        .filter(|entry| entry.file_type().is_file() && (entry.depth() > 1 || entry.file_name() != "build"))
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
+        .filter_map(|entry| fs_err::read_to_string(entry.path()).ok())
+        .collect()
+}
+
 /// One running bash.
 struct Worker<'a> {
     setting: &'a Setting<'a>,
@@ -152,7 +168,9 @@ struct Worker<'a> {
     host: String,
     /// `$-` and `$BASHOPTS` of a recipe that changes neither.
     plain: String,
-    _scratch: tempfile::NamedTempFile,
+    /// Takes the bash text of a batch.
+    script: PathBuf,
+    _scratch: tempfile::TempDir,
 }
 
 impl Drop for Worker<'_> {
@@ -169,7 +187,7 @@ type Records = Vec<(String, String)>;
 
 impl<'a> Worker<'a> {
     fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
-        let scratch = tempfile::NamedTempFile::new()?;
+        let scratch = tempfile::tempdir()?;
         let noise = tempfile::tempfile()?;
         let mut command = Command::new("bash");
         command
@@ -181,7 +199,7 @@ impl<'a> Worker<'a> {
             .env("HOME", room::HOME)
             .env("MK_LIBRARY", setting.runtime.library())
             .env("MK_EVALUATE", setting.runtime.evaluate())
-            .env("MK_SCRATCH", scratch.path())
+            .env("MK_SCRATCH", scratch.path().join("names"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(noise.try_clone()?)
@@ -204,6 +222,7 @@ impl<'a> Worker<'a> {
             environment: Evaluated::default(),
             host: String::new(),
             plain: String::new(),
+            script: scratch.path().join("batch"),
             _scratch: scratch,
         };
         worker.set_up()?;
@@ -233,25 +252,112 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Evaluates plain recipes in this very process, one after another: what each sets is taken away before the next.
+    /// Those that turn out not to be plain come back as `None`.
+    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain)]) -> Result<Vec<Option<Evaluated>>> {
+        let mut script = String::new();
+        for (package, plain) in batch {
+            let recipe = self.setting.tree.recipe(package.as_str());
+            let variables = plain.variables.join(" ");
+            script.push_str(&format!(
+                "PKGNAME={package}\nif builtin source {}; then printf 'variables\\0'\ndeclare -p {variables}\nprintf '\\0'\n",
+                quote(&recipe.to_string_lossy())
+            ));
+            for (name, _) in &plain.functions {
+                script.push_str(&format!("printf 'text\\0'; declare -f {name}; printf '\\0'\n"));
+            }
+            let names: Vec<&str> = plain.functions.iter().map(|(name, _)| name.as_str()).collect();
+            let names = names.join(" ");
+            script.push_str(&format!("fi; unset -v {variables}; unset -f {names}; printf 'recipe\\0\\0'\n"));
+        }
+        fs_err::write(&self.script, script)?;
+        let path = self.script.to_string_lossy().into_owned();
+        let records = self.ask("=", &path, &[])?;
+        let noise = self.heard_noise()?;
+        let mut found = Vec::with_capacity(batch.len());
+        let mut of_one: Vec<&(String, String)> = Vec::new();
+        for record in &records {
+            if record.0 != "recipe" {
+                of_one.push(record);
+                continue;
+            }
+            let Some((package, plain)) = batch.get(found.len()) else { break };
+            let mut evaluated = Evaluated::default();
+            let mut functions = plain.functions.iter();
+            for (word, value) in of_one.drain(..) {
+                if word == "variables" {
+                    evaluated.variables = declarations(value);
+                } else if let Some((name, line)) = functions.next() {
+                    let file = format!("pkg/{package}/build");
+                    let function = Function { file, line: *line, text: value.clone() };
+                    evaluated.functions.insert(name.clone(), function);
+                }
+            }
+            let whole = evaluated.variables.len() == plain.variables.len()
+                && evaluated.functions.len() == plain.functions.len()
+                && evaluated.functions.values().all(|function| !function.text.is_empty())
+                && noise.is_empty();
+            self.use_room_paths(&mut evaluated);
+            found.push(whole.then_some(evaluated));
+        }
+        found.resize(batch.len(), None);
+        Ok(found)
+    }
+
+    /// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
+    fn use_room_paths(&self, evaluated: &mut Evaluated) {
+        let real = self.setting.tree.root().to_string_lossy();
+        for variable in evaluated.variables.values_mut() {
+            if variable.value.contains(&*real) {
+                variable.value = variable.value.replace(&*real, room::TREE);
+            }
+        }
+    }
+
+    /// What a recipe's top level does, if it is so plain that it needs no process of its own.
+    fn plain(&self, package: &PackageName) -> Option<Plain> {
+        let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
+        let plain = Plain::of(&text)?;
+        let ours = |name: &str| {
+            BASH_VARIABLES.contains(&name)
+                || NEVER_PASSED.contains(&name)
+                || self.environment.variables.contains_key(name)
+                || self.setting.base.iter().any(|(base, _)| base == name)
+        };
+        let taken = plain.variables.iter().any(|name| ours(name))
+            || plain.functions.iter().any(|(name, _)| self.setting.library.contains_key(name));
+        let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
+        let below = || texts_below(&self.setting.tree.package(package.as_str()));
+        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
+    }
+
+    /// Whether a name is one of the caller's environment that recipes may get.
+    fn passes(&self, name: &str) -> bool {
+        self.setting.environment.contains_key(name)
+            && !NEVER_PASSED.contains(&name)
+            && !name.starts_with("LC_")
+            && !name.starts_with("MK_")
+            && !self.setting.base.iter().any(|(base, _)| base == name)
+    }
+
     /// Evaluates one recipe.
     fn evaluate(&mut self, package: &PackageName) -> Result<Evaluated> {
         let recipe = self.setting.tree.recipe(package.as_str());
-        let mut texts = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let own = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let mut texts = own.clone();
         if texts.as_bytes().contains(&0) {
             return Err(Error::new(
                 Kind::Recipe,
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
         }
+        for text in texts_below(&self.setting.tree.package(package.as_str())) {
+            texts.push_str(&text);
+        }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
-                .filter(|name| {
-                    !NEVER_PASSED.contains(name) && !name.starts_with("LC_") && !name.starts_with("MK_")
-                })
-                .filter_map(|name| {
-                    self.setting.environment.get(name).map(|value| (name.to_owned(), value.clone()))
-                })
-                .filter(|(name, _)| !self.setting.base.iter().any(|(base, _)| base == name))
+                .filter(|name| self.passes(name))
+                .filter_map(|name| Some((name.to_owned(), self.setting.environment.get(name)?.clone())))
                 .collect();
             let mut words: Vec<String> =
                 passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -275,6 +381,7 @@ impl<'a> Worker<'a> {
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
+                evaluated.opaque = runs_programs(&own);
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -371,17 +478,25 @@ impl<'a> Worker<'a> {
         let mut finished = false;
         let mut failed = None;
         let mut unfinished = None;
+        let mut all = BTreeSet::new();
         let tree = self.setting.tree;
         for (word, value) in records {
             match word.as_str() {
                 "lookup" => drop(evaluated.lookups.insert(value.clone())),
                 "source" => {
                     let path = Path::new(value);
-                    let path =
-                        fs_err::canonicalize(tree.root().join(path)).unwrap_or_else(|_| path.to_owned());
-                    evaluated
-                        .sources
-                        .insert(path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path));
+                    // As it is named, since a step names it so too; also where a link is in its way.
+                    let named = tree.root().join(path);
+                    let plain =
+                        !path.components().any(|part| matches!(part, std::path::Component::ParentDir));
+                    let path = match named.strip_prefix(tree.root()) {
+                        Ok(relative) if plain => relative.to_owned(),
+                        _ => {
+                            let path = fs_err::canonicalize(&named).unwrap_or(named);
+                            path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path)
+                        }
+                    };
+                    evaluated.sources.insert(path);
                 }
                 "status" => finished = true,
                 "failed" => failed = Some(value),
@@ -389,6 +504,7 @@ impl<'a> Worker<'a> {
                 "options" => evaluated.options = value.clone(),
                 "variables" => {
                     evaluated.variables = declarations(value);
+                    all = evaluated.variables.keys().cloned().collect();
                     self.keep_own(&mut evaluated.variables);
                 }
                 "function" => {
@@ -409,15 +525,23 @@ impl<'a> Worker<'a> {
         if evaluated.options == self.plain {
             evaluated.options.clear();
         }
+        evaluated.options = evaluated.options.replace(&*tree.root().to_string_lossy(), room::TREE);
+        if recipe.is_some() {
+            let given =
+                self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
+            for name in given.filter(|name| !all.contains(*name)) {
+                evaluated.options.push_str(&format!("unset {name}\n"));
+            }
+            for name in
+                self.environment.functions.keys().filter(|name| !evaluated.functions.contains_key(*name))
+            {
+                evaluated.options.push_str(&format!("unset -f {name}\n"));
+            }
+        }
         if let (false, Some((recipe, noise))) = (finished, recipe) {
             return Err(self.broken(recipe, noise, failed, unfinished));
         }
-        let real = tree.root().to_string_lossy();
-        for variable in evaluated.variables.values_mut() {
-            if variable.value.contains(&*real) {
-                variable.value = variable.value.replace(&*real, room::TREE);
-            }
-        }
+        self.use_room_paths(&mut evaluated);
         for (name, function) in &self.environment.functions {
             if evaluated.functions.get(name) == Some(function) {
                 evaluated.functions.remove(name);
@@ -434,7 +558,11 @@ impl<'a> Worker<'a> {
                 || name.starts_with("mk_")
                 || name.starts_with("MK_")
                 || self.environment.variables.get(name) == Some(variable)
-                || self.setting.base.iter().any(|(base, value)| base == name && *value == variable.value))
+                || self
+                    .setting
+                    .base
+                    .iter()
+                    .any(|(base, value)| base == name && *value == variable.value && variable.flags == "-"))
         });
     }
 
@@ -625,6 +753,61 @@ pub struct Evaluation {
     pub environment: Evaluated,
     /// Each recipe, by package.
     pub recipes: BTreeMap<PackageName, Evaluated>,
+    /// The first recipe whose inputs are not all known.
+    pub opaque: Option<PackageName>,
+}
+
+/// Most recipes that one bash reads in a row.
+const BATCH: usize = 128;
+
+/// Evaluates a handful: the plain ones in a row, then the others, each in a process of its own.
+fn evaluate_some<'a>(
+    setting: &'a Setting<'a>,
+    worker: &mut Option<Worker<'a>>,
+    packages: Vec<PackageName>,
+) -> Vec<(PackageName, Result<Evaluated>)> {
+    let mut results = Vec::with_capacity(packages.len());
+    if worker.is_none() {
+        match Worker::start(setting) {
+            Ok(fresh) => *worker = Some(fresh),
+            Err(error) => return packages.into_iter().map(|package| (package, Err(error.clone()))).collect(),
+        }
+    }
+    let (mut batch, mut others) = (Vec::new(), Vec::new());
+    for package in packages {
+        match worker.as_ref().and_then(|ready| ready.plain(&package)) {
+            Some(plain) => batch.push((package, plain)),
+            None => others.push(package),
+        }
+    }
+    let found = match worker.as_mut() {
+        Some(ready) if !batch.is_empty() => ready.evaluate_plain(&batch),
+        _ => Ok(Vec::new()),
+    };
+    let found = found.unwrap_or_else(|_| {
+        // One of them ended bash. Each by itself says which, and why.
+        *worker = None;
+        Vec::new()
+    });
+    let mut found = found.into_iter();
+    for (package, _) in batch {
+        match found.next().flatten() {
+            Some(evaluated) => results.push((package, Ok(evaluated))),
+            None => others.push(package),
+        }
+    }
+    for package in others {
+        let result = match worker.take().map_or_else(|| Worker::start(setting), Ok) {
+            Ok(fresh) => worker.insert(fresh).evaluate(&package),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            // It may hang or have died.
+            *worker = None;
+        }
+        results.push((package, result));
+    }
+    results
 }
 
 struct Queue {
@@ -658,9 +841,10 @@ pub fn evaluate(
         let mut worker: Option<Worker<'_>> = None;
         loop {
             let mut state = lock();
-            let package = loop {
-                if let Some(package) = state.waiting.pop_front() {
-                    break package;
+            let packages: Vec<PackageName> = loop {
+                if !state.waiting.is_empty() {
+                    let share = state.waiting.len().div_ceil(setting.workers.max(1)).min(BATCH);
+                    break state.waiting.drain(..share).collect();
                 }
                 if state.busy == 0 {
                     return Ok(());
@@ -669,32 +853,27 @@ pub fn evaluate(
             };
             state.busy += 1;
             drop(state);
-            let result = (|| {
-                if worker.is_none() {
-                    let fresh = Worker::start(setting)?;
-                    lock().start.get_or_insert_with(|| (fresh.host.clone(), fresh.environment.clone()));
-                    worker = Some(fresh);
+            let mut results = Vec::with_capacity(packages.len());
+            for (package, result) in evaluate_some(setting, &mut worker, packages) {
+                if let Some(ready) = &worker {
+                    lock().start.get_or_insert_with(|| (ready.host.clone(), ready.environment.clone()));
                 }
-                let Some(ready) = worker.as_mut() else { return Err(Error::new(Kind::Internal, "no bash")) };
-                let evaluated = ready.evaluate(&package)?;
-                let needs = follow(&package, &evaluated)?;
-                Ok((evaluated, needs))
-            })();
+                let result = result.and_then(|evaluated| Ok((follow(&package, &evaluated)?, evaluated)));
+                results.push((package, result));
+            }
             let mut state = lock();
             state.busy -= 1;
-            match result {
-                Ok((evaluated, needs)) => {
-                    state.found.insert(package, evaluated);
-                    for need in needs {
-                        if state.known.insert(need.clone()) {
-                            state.waiting.push_back(need);
+            for (package, result) in results {
+                match result {
+                    Ok((needs, evaluated)) => {
+                        state.found.insert(package, evaluated);
+                        for need in needs {
+                            if state.known.insert(need.clone()) {
+                                state.waiting.push_back(need);
+                            }
                         }
                     }
-                }
-                Err(error) => {
-                    state.failed.insert(package, error);
-                    // It may hang or have died.
-                    worker = None;
+                    Err(error) => drop(state.failed.insert(package, error)),
                 }
             }
             changed.notify_all();
@@ -716,7 +895,8 @@ pub fn evaluate(
         return Err(error);
     }
     let (host, environment) = queue.start.unwrap_or_default();
-    Ok(Evaluation { host, environment, recipes: queue.found })
+    let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
+    Ok(Evaluation { host, environment, recipes: queue.found, opaque })
 }
 
 #[cfg(test)]

@@ -194,8 +194,7 @@ impl Fetcher {
         cancelled: &dyn Fn() -> bool,
     ) -> Result<Fetched> {
         let recipe = format!("pkg/{}/build", request.package);
-        let plain: Vec<String> =
-            request.urls.iter().filter(|url| is_plain(url)).cloned().collect();
+        let plain: Vec<String> = request.urls.iter().filter(|url| is_plain(url)).cloned().collect();
         let request = Request { urls: &plain, digests: &[], ..*request };
         Job { fetcher: self, request: &request, new: true, progress, cancelled }.run(&recipe)
     }

@@ -19,7 +19,7 @@ use crate::plan::{Action, Found, Plan, Planner, Visible};
 use crate::recipe::Recipe;
 use crate::room::{Cancel, RoomServer};
 use crate::schedule::{End, Node, NodeId};
-use crate::store::{Store, Temporary};
+use crate::store::{Lock, Store, Temporary};
 use crate::tokens::Tokens;
 /// Everything that the work needs and shares.
 pub struct Job<'a> {
@@ -59,6 +59,8 @@ pub struct Workshop {
     pub fetcher: Fetcher,
     /// Folder for work in progress.
     pub temporary: Temporary,
+    /// Keeps others from removing what is in the store.
+    _in_use: Option<Lock>,
     /// What is wrong with the jobserver that an outer make offers.
     pub warning: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Workshop {
             tokens,
             fetcher: mirrors::fetcher(settings, places)?,
             temporary: store.temporary()?,
+            _in_use: store.in_use()?,
             warning,
         })
     }
@@ -104,6 +107,7 @@ pub struct State {
     pub(crate) elapsed: Duration,
     pub(crate) cpu: Duration,
     pub(crate) ended: bool,
+    pub(crate) built: bool,
 }
 
 /// Why a node did not come to its end.
@@ -260,8 +264,24 @@ impl<'a> Job<'a> {
         self.state(place).found.clone()
     }
 
+    /// Whether this run built the package, and did not find its result.
+    pub fn was_built(&self, place: usize) -> bool {
+        let state = self.state(place);
+        state.found.is_some() && state.built
+    }
+
     pub(crate) fn state(&self, place: usize) -> MutexGuard<'_, State> {
         self.states[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for the lock of that name, and tells when another process holds it. Ends when the run is stopped.
+    pub(crate) fn lock(&self, place: usize, name: &str) -> Worked<Lock> {
+        let waits = || {
+            let text = format!("{}: waits for another `mk` that makes the same", self.recipe(place).name);
+            self.events.send(Event::Note { text });
+        };
+        let cancel = &self.workshop.cancel;
+        self.store.lock_unless(name, &|| cancel.is_cancelled(), &waits)?.ok_or(Trouble::Cancelled)
     }
 
     pub(crate) fn recipe(&self, place: usize) -> &Recipe {
@@ -290,13 +310,8 @@ impl<'a> Job<'a> {
             state.action = Some(Action::Build);
             drop(state);
             let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
-            let last = self.planner.last(&self.recipe(place).name);
-            let changes = last.map(|last| {
-                last.filter(|l| !l.starts_with("lookup ") && !l.starts_with("source ")).changes(&whole)
-            });
-            let reason = changes
-                .and_then(|changes| changes.first().cloned())
-                .unwrap_or_else(|| "never built".to_owned());
+            let changes = self.planner.changes(&self.recipe(place).name, &whole);
+            let reason = changes.first().cloned().unwrap_or_else(|| "never built".to_owned());
             self.state(place).reason = reason;
         }
         Ok(there)
@@ -335,9 +350,7 @@ impl<'a> Job<'a> {
         let elapsed = began.elapsed();
         let (end, outcome) = match result {
             Ok(()) if node.work == Work::Build => {
-                let state = self.state(place);
-                let built = state.found.as_ref().is_some_and(|_| state.action == Some(Action::Build));
-                (End::Done, Some(if built { Outcome::Built } else { Outcome::Reused }))
+                (End::Done, Some(if self.was_built(place) { Outcome::Built } else { Outcome::Reused }))
             }
             Ok(()) => (End::Done, None),
             Err(Trouble::Cancelled) => (End::Cancelled, Some(Outcome::Cancelled)),

@@ -5,7 +5,19 @@ use crate::version;
 
 /// Endings of archives; upstreams move from one to another.
 const ENDINGS: &[&str] = &[
-    ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tbz", ".tar.zst", ".tzst", ".tar.lz", ".tar.lzma", ".tar", ".zip",
+    ".tar.gz",
+    ".tgz",
+    ".tar.xz",
+    ".txz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+    ".tar.zst",
+    ".tzst",
+    ".tar.lz",
+    ".tar.lzma",
+    ".tar",
+    ".zip",
 ];
 
 /// An archive's name without its ending.
@@ -36,7 +48,9 @@ impl Shape {
         }
         let separators = ['.', '_', '-'];
         let own = core.chars().find(|c| separators.contains(c));
-        let others = separators.into_iter().filter_map(|there| own.filter(|own| *own != there).map(|own| (there, own)));
+        let others = separators
+            .into_iter()
+            .filter_map(|there| own.filter(|own| *own != there).map(|own| (there, own)));
         let archive = stem(name) != name;
         std::iter::once(None).chain(others.map(Some)).find_map(|swapped| {
             let text = swapped.map_or(core.to_owned(), |(there, own)| core.replace(own, &there.to_string()));
@@ -67,9 +81,9 @@ impl Shape {
 /// Where `number` stands in `name` for itself, not as part of a longer number; the last such place.
 fn occurrence(name: &str, number: &str) -> Option<usize> {
     let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
-    name.rmatch_indices(number)
-        .map(|(at, _)| at)
-        .find(|at| !digit(name[..*at].chars().next_back()) && !digit(name[at + number.len()..].chars().next()))
+    name.rmatch_indices(number).map(|(at, _)| at).find(|at| {
+        !digit(name[..*at].chars().next_back()) && !digit(name[at + number.len()..].chars().next())
+    })
 }
 
 /// The names in a listing: what its links point to, or every word where it has no links. Folders too, without `/`.
@@ -98,7 +112,9 @@ fn links(page: &str) -> Vec<String> {
             _ => value.find(|c: char| c.is_whitespace() || c == '>').map(|end| &value[..end]),
         };
         // Without its end it was cut off.
-        found.extend(end.map(|value| value.replace("&amp;", "&").replace("&#43;", "+").replace("&#x2b;", "+")));
+        found.extend(
+            end.map(|value| value.replace("&amp;", "&").replace("&#43;", "+").replace("&#x2b;", "+")),
+        );
     }
     found
 }
@@ -193,7 +209,8 @@ pub fn versioned(url: &str, version: &str) -> Option<Versioned> {
             let text = format!("{lead}{}", fields[..count].join("."));
             let Some(shape) = Shape::of(part, &text) else { continue };
             // A single number may stand for anything, unless nothing else does.
-            let alone = shape.before.chars().all(|c| c.is_alphabetic() || "-_".contains(c)) && ["", ".x"].contains(&&*shape.after);
+            let alone = shape.before.chars().all(|c| c.is_alphabetic() || "-_".contains(c))
+                && ["", ".x"].contains(&&*shape.after);
             if count == 1 && fields.len() > 1 && !(alone && end == url.len()) {
                 continue;
             }
@@ -214,7 +231,9 @@ pub fn versioned(url: &str, version: &str) -> Option<Versioned> {
 pub fn address(folder: &str) -> String {
     let folder = folder.trim_end_matches('/');
     for host in ["https://downloads.sourceforge.net/project/", "http://downloads.sourceforge.net/project/"] {
-        if let Some((project, path)) = folder.strip_prefix(host).map(|rest| rest.split_once('/').unwrap_or((rest, ""))) {
+        if let Some((project, path)) =
+            folder.strip_prefix(host).map(|rest| rest.split_once('/').unwrap_or((rest, "")))
+        {
             return format!("https://sourceforge.net/projects/{project}/files/{path}/");
         }
     }

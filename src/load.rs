@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crate::config::Settings;
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
 use crate::filedigest::FileDigests;
@@ -44,6 +43,8 @@ pub struct Loaded {
     pub platform: String,
     /// Digests of files.
     pub digests: FileDigests,
+    /// A recipe that runs programs while it is read, so that nobody knows on what its values depend.
+    pub opaque: Option<PackageName>,
 }
 
 impl Loaded {
@@ -53,6 +54,7 @@ impl Loaded {
             tree: &self.tree,
             places: &self.places,
             variables: &self.variables,
+            environment: &self.environment,
             runtime: self.runtime.digest,
             library: &self.library,
             platform: &self.platform,
@@ -207,7 +209,8 @@ pub fn read(
         text("BOARD", board),
         text("PRODUCT", product),
         text("OS_NAME", "Pygos"),
-        text("NUMJOBS", &settings.jobs.to_string()),
+        // What a recipe computes from it while it is read must not make its key depend on it.
+        text("NUMJOBS", "1"),
         text("SCRIPTDIR", &tree.root().to_string_lossy()),
         text("BUILDROOT", room::BUILD_ROOT),
         text("TCDIR", room::TOOLCHAIN),
@@ -220,11 +223,13 @@ pub fn read(
         text("LINUXPKG", "linux"),
     ];
     let os_release = std::sync::OnceLock::new();
+    let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
         places: &places,
         base: &base,
+        library: &library,
         release: &|| os_release.get_or_init(|| release(&tree)).clone(),
         environment: &settings.environment,
         limit: settings.evaluation_limit,
@@ -257,6 +262,7 @@ pub fn read(
         }
         recipes.insert(name, recipe);
     }
+    check_archives(&recipes)?;
     let graph = Graph::new(recipes)?;
     let constant = ["SCRIPTDIR", "BUILDROOT", "CMAKETCFILE"];
     let mut variables: BTreeMap<String, String> = base
@@ -264,13 +270,21 @@ pub fn read(
         .filter(|(name, value)| !value.starts_with("/mk/") && !constant.contains(&name.as_str()))
         .collect();
     variables.insert("HOSTTUPLE".to_owned(), evaluation.host);
+    variables.insert("NUMJOBS".to_owned(), settings.jobs.to_string());
     if let Some(release) = os_release.into_inner() {
         variables.insert("OS_RELEASE".to_owned(), release);
     }
     for (name, variable) in &evaluation.environment.variables {
         variables.insert(name.clone(), variable.value.clone());
     }
-    let library = runtime::functions().into_iter().collect();
+    let digests = FileDigests::load(&store.digests());
+    for place in &places {
+        for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {
+            digests.note(&place.join(name));
+        }
+    }
+    digests.note(std::path::Path::new("/etc/os-release"));
+    let opaque = evaluation.opaque;
     Ok(Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
@@ -282,15 +296,34 @@ pub fn read(
         library,
         graph,
         platform: key::platform(),
-        digests: FileDigests::load(&store.digests()),
+        digests,
+        opaque,
         tree,
     })
 }
 
+/// Two recipes whose archives have one name but no digest in common would take turns in throwing out each other's file.
+fn check_archives(recipes: &BTreeMap<PackageName, Recipe>) -> Result<()> {
+    let mut known: HashMap<&str, &Recipe> = HashMap::new();
+    for recipe in recipes.values() {
+        let Some(source) = &recipe.source else { continue };
+        let Some(other) = known.insert(&source.file, recipe) else { continue };
+        let theirs = other.source.as_ref().map_or(&[][..], |source| &source.digests);
+        if !source.digests.iter().any(|digest| theirs.contains(digest)) {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!(
+                    "`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs",
+                    other.name, recipe.name, source.file
+                ),
+            )
+            .at(format!("pkg/{}/build", other.name))
+            .at(format!("pkg/{}/build", recipe.name))
+            .hint("archives of all packages share the folder `download`: give each its own file name"));
+        }
+    }
+    Ok(())
+}
+
 /// `CMAKETCFILE`: the toolchain package writes it there.
 pub const CMAKE_TOOLCHAIN_FILE: &str = "/mk/root/toolchain/toolchain.cmake";
-
-/// The digest of a list of goals, for naming what was asked for.
-pub fn goals_digest(only: &[String]) -> Digest {
-    Digest::of(only.join("\0"))
-}

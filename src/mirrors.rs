@@ -13,7 +13,9 @@ pub type Mirror = (String, Vec<String>);
 /// Reads `PREFIX=URL`, as `--mirror` takes it.
 pub fn parse_option(text: &str) -> std::result::Result<Mirror, String> {
     match text.split_once('=') {
-        Some((prefix, url)) if !prefix.is_empty() && url.contains(':') => Ok((prefix.to_owned(), vec![url.to_owned()])),
+        Some((prefix, url)) if !prefix.is_empty() && url.contains(':') => {
+            Ok((prefix.to_owned(), vec![url.to_owned()]))
+        }
         _ => Err("PREFIX=URL is expected, such as https://ftp.gnu.org/=https://mirror.example/".to_owned()),
     }
 }
@@ -26,7 +28,12 @@ pub fn read(option: &[Mirror], places: &[PathBuf]) -> Result<Vec<Mirror>> {
     for place in places {
         let path = place.join("MIRRORS");
         let text = match fs_err::read_to_string(&path) {
-            Err(error) if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory].contains(&error.kind()) => continue,
+            Err(error)
+                if [std::io::ErrorKind::NotFound, std::io::ErrorKind::NotADirectory]
+                    .contains(&error.kind()) =>
+            {
+                continue;
+            }
             text => text?,
         };
         for (number, line) in text.lines().enumerate() {

@@ -100,14 +100,7 @@ impl Planner<'_> {
                 }
                 _ => {
                     let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
-                    let changes = match &last {
-                        Some(last) => last
-                            .filter(|label| now.get(label).is_some() || !is_late(label))
-                            .changes(&now)
-                            .into_iter()
-                            .collect(),
-                        None => Vec::new(),
-                    };
+                    let changes = self.changes(&recipe.name, &now);
                     let reason = match (&last, changes.as_slice()) {
                         (None, _) if sets.is_none() => "never built".to_owned(),
                         (None, _) => "not in the store with these inputs".to_owned(),
@@ -190,6 +183,14 @@ impl Planner<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// What has changed since the result that this build root used last, one line each.
+    ///
+    /// `now` may lack what is known only later: other packages' outputs, and what steps ask for while they run.
+    pub fn changes(&self, package: &PackageName, now: &Manifest) -> Vec<String> {
+        let Some(last) = self.last(package) else { return Vec::new() };
+        last.filter(|label| now.get(label).is_some() || !is_late(label)).changes(now)
     }
 
     /// The manifest of the result that this build root used last.

@@ -18,7 +18,10 @@ pub fn assign(recipe: &str, text: &str, name: &str, old: &str, new: &str) -> Res
         let value = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
         let number = text[..start].matches('\n').count() + 1;
         let appends = line.strip_prefix(name).is_some_and(|rest| rest.starts_with("+="));
-        let again = line.trim_start().strip_prefix(name).is_some_and(|rest| rest.starts_with(['=', '+']) && value.is_none());
+        let again = line
+            .trim_start()
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with(['=', '+']) && value.is_none());
         if appends {
             return Err(wrong(&format!("{name} is appended to, so it cannot be changed by program"), number));
         }
@@ -37,8 +40,9 @@ pub fn assign(recipe: &str, text: &str, name: &str, old: &str, new: &str) -> Res
     let Some((at, number)) = found else {
         return Err(wrong(&format!("{name} is not set at the start of a line"), 0));
     };
-    let place = value_at(text, at)
-        .ok_or_else(|| wrong(&format!("{name} is not set to a plain word, so it cannot be changed by program"), number))?;
+    let place = value_at(text, at).ok_or_else(|| {
+        wrong(&format!("{name} is not set to a plain word, so it cannot be changed by program"), number)
+    })?;
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     if words(&text[place.clone()]) != words(old) {
         return Err(wrong(&format!("{name} is `{}` here, but `{old}` in the end", &text[place]), number)
@@ -56,14 +60,17 @@ fn value_at(text: &str, at: usize) -> Option<Range<usize>> {
             (at + 1..at + 1 + length, at + length + 2)
         }
         _ => {
-            let length = rest.find(|c: char| c.is_whitespace() || ";#&|()<>".contains(c)).unwrap_or(rest.len());
+            let length =
+                rest.find(|c: char| c.is_whitespace() || ";#&|()<>".contains(c)).unwrap_or(rest.len());
             (at..at + length, at + length)
         }
     };
     let plain = !text[place.clone()].contains(['$', '`', '\\', '"', '\'']);
     // What follows at once would belong to the word, or make the assignment one command's own.
     let line = text[after..].split('\n').next().unwrap_or_default();
-    let alone = line.trim().is_empty() || line.starts_with([' ', '\t']) && line.trim_start().starts_with('#') || line.starts_with(';');
+    let alone = line.trim().is_empty()
+        || line.starts_with([' ', '\t']) && line.trim_start().starts_with('#')
+        || line.starts_with(';');
     (plain && alone).then_some(place)
 }
 
@@ -72,13 +79,17 @@ const CONTEXT: usize = 3;
 
 /// A unified diff of two texts; nothing where they are equal. `path` is what it calls both.
 pub fn diff(path: &str, old: &str, new: &str) -> String {
-    let (a, b): (Vec<&str>, Vec<&str>) = (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
+    let (a, b): (Vec<&str>, Vec<&str>) =
+        (old.split_inclusive('\n').collect(), new.split_inclusive('\n').collect());
     // The longest row of equal lines from each pair of places on. Recipes are short.
     let mut longest = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
-            longest[i][j] =
-                if a[i] == b[j] { longest[i + 1][j + 1] + 1 } else { longest[i + 1][j].max(longest[i][j + 1]) };
+            longest[i][j] = if a[i] == b[j] {
+                longest[i + 1][j + 1] + 1
+            } else {
+                longest[i + 1][j].max(longest[i][j + 1])
+            };
         }
     }
     // Each line with its mark, and how many lines of either text come before it.
@@ -114,7 +125,11 @@ pub fn diff(path: &str, old: &str, new: &str) -> String {
         let count = |without: char| part.iter().filter(|line| line.0 != without).count();
         let (olds, news) = (count('+'), count('-'));
         let first = |place: usize, count: usize| if count == 0 { place } else { place + 1 };
-        text.push_str(&format!("@@ -{},{olds} +{},{news} @@\n", first(part[0].2, olds), first(part[0].3, news)));
+        text.push_str(&format!(
+            "@@ -{},{olds} +{},{news} @@\n",
+            first(part[0].2, olds),
+            first(part[0].3, news)
+        ));
         for (mark, line, ..) in part {
             text.push(*mark);
             text.push_str(line);
@@ -140,7 +155,10 @@ mod tests {
 
     #[test]
     fn only_the_value_changes() {
-        assert_eq!(changed("# VERSION=1.2\nVERSION=\"1.2\" # as 1.2\r\nX=1.2"), "# VERSION=1.2\nVERSION=\"1.3\" # as 1.2\r\nX=1.2");
+        assert_eq!(
+            changed("# VERSION=1.2\nVERSION=\"1.2\" # as 1.2\r\nX=1.2"),
+            "# VERSION=1.2\nVERSION=\"1.3\" # as 1.2\r\nX=1.2"
+        );
         assert_eq!(changed("VERSION='1.2'"), "VERSION='1.3'");
         assert_eq!(changed("A=1\nVERSION=1.2; B=2\n"), "A=1\nVERSION=1.3; B=2\n");
     }

@@ -82,9 +82,12 @@ impl Runtime {
         if !target.is_dir() {
             fs_err::create_dir_all(folder)?;
             let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
-            for (name, text) in
-                [("library.sh", library().as_str()), ("evaluate.sh", EVALUATE), ("step.sh", STEP), ("check_update.sh", CHECK_UPDATE)]
-            {
+            for (name, text) in [
+                ("library.sh", library().as_str()),
+                ("evaluate.sh", EVALUATE),
+                ("step.sh", STEP),
+                ("check_update.sh", CHECK_UPDATE),
+            ] {
                 fs_err::write(fresh.path().join(name), text)?;
             }
             let fresh = fresh.keep();

@@ -53,7 +53,13 @@ struct Question<'a> {
 impl Upstream {
     /// The newest version that follows `version` of the archive `file` among what the folders `urls` list; the first
     /// URL whose listing holds any such name decides. `None`: nothing newer. Takes no longer than about `limit`.
-    pub fn newer(&self, version: &str, file: &str, urls: &[String], limit: Duration) -> Result<Option<Newer>, Unknown> {
+    pub fn newer(
+        &self,
+        version: &str,
+        file: &str,
+        urls: &[String],
+        limit: Duration,
+    ) -> Result<Option<Newer>, Unknown> {
         if version.is_empty() {
             return Err(Unknown::Unlisted("VERSION is not set".to_owned()));
         }
@@ -92,7 +98,8 @@ impl Upstream {
         let transport = |e: &reqwest::Error| if e.is_timeout() { late() } else { failed(&innermost(e)) };
         let parsed = Url::parse(url).map_err(|e| failed(&e.to_string()))?;
         let client = self.client().map_err(|e| e.message)?;
-        let answer = client.get(parsed).timeout(left().ok_or_else(late)?).send().map_err(|e| transport(&e))?;
+        let answer =
+            client.get(parsed).timeout(left().ok_or_else(late)?).send().map_err(|e| transport(&e))?;
         if !answer.status().is_success() {
             return Err(failed(&format!("the server answered {}", answer.status())));
         }
@@ -106,7 +113,8 @@ impl Upstream {
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) => {
                     let cause = e.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
-                    let is_late = e.kind() == std::io::ErrorKind::TimedOut || cause.is_some_and(reqwest::Error::is_timeout);
+                    let is_late = e.kind() == std::io::ErrorKind::TimedOut
+                        || cause.is_some_and(reqwest::Error::is_timeout);
                     return Err(if is_late { late() } else { failed("the answer broke off") });
                 }
             }
@@ -148,7 +156,8 @@ impl Question<'_> {
     }
 
     fn shape(&self, name: &str) -> Result<Shape, String> {
-        Shape::of(name, self.version).ok_or_else(|| format!("`{name}` does not hold the version `{}`", self.version))
+        Shape::of(name, self.version)
+            .ok_or_else(|| format!("`{name}` does not hold the version `{}`", self.version))
     }
 
     fn nothing(&self, url: &str) -> String {
@@ -168,7 +177,9 @@ impl Question<'_> {
             };
             let known: Vec<Newer> = names
                 .iter()
-                .filter_map(|tag| Some(Newer { version: shape.version(tag)?, found: format!("{}/{tag}", feed.page) }))
+                .filter_map(|tag| {
+                    Some(Newer { version: shape.version(tag)?, found: format!("{}/{tag}", feed.page) })
+                })
                 .collect();
             if !known.is_empty() {
                 return Ok(self.newest(known));
@@ -189,7 +200,9 @@ impl Question<'_> {
             }
         }
         let mut folders: Vec<(String, String)> = match self.upstream.names(&place.parent, self.deadline) {
-            Ok(names) => names.into_iter().filter_map(|name| Some((place.shape.version(&name)?, name))).collect(),
+            Ok(names) => {
+                names.into_iter().filter_map(|name| Some((place.shape.version(&name)?, name))).collect()
+            }
             Err(failure) => {
                 failures.push(failure);
                 Vec::new()
@@ -201,7 +214,8 @@ impl Question<'_> {
         }
         folders.retain(|(version, _)| version::follows(&place.version, version));
         for _ in 0..FOLDERS {
-            let newest = (0..folders.len()).reduce(|a, b| if version::compare(&folders[b].0, &folders[a].0).is_gt() { b } else { a });
+            let newest = (0..folders.len())
+                .reduce(|a, b| if version::compare(&folders[b].0, &folders[a].0).is_gt() { b } else { a });
             let Some((version, name)) = newest.map(|at| folders.swap_remove(at)) else { break };
             let folder = format!("{}/{name}{}", place.parent, place.below);
             match self.known(&folder, shape) {
@@ -224,7 +238,9 @@ impl Question<'_> {
         let names = self.upstream.names(folder, self.deadline)?;
         Ok(names
             .into_iter()
-            .filter_map(|name| Some(Newer { version: shape.version(&name)?, found: format!("{folder}/{name}") }))
+            .filter_map(|name| {
+                Some(Newer { version: shape.version(&name)?, found: format!("{folder}/{name}") })
+            })
             .collect())
     }
 

@@ -98,10 +98,13 @@ pub fn core(version: &str) -> &str {
 fn semantic(version: &str) -> Option<semver::Version> {
     let parsed = semver::Version::parse(version.strip_prefix(['v', 'V']).unwrap_or(version)).ok()?;
     // `rc10` would be less than `rc9` by them, and any word at all would announce.
-    let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit()) || part.bytes().all(|b| b.is_ascii_alphabetic());
+    let plain = |part: &str| {
+        part.bytes().all(|b| b.is_ascii_digit()) || part.bytes().all(|b| b.is_ascii_alphabetic())
+    };
     let mut words = parsed.pre.split('.');
     let keeps = parsed.pre.is_empty()
-        || words.clone().all(plain) && words.next().is_some_and(|word| announces(&word.to_lowercase(), false).is_some());
+        || words.clone().all(plain)
+            && words.next().is_some_and(|word| announces(&word.to_lowercase(), false).is_some());
     keeps.then_some(parsed)
 }
 
@@ -126,7 +129,8 @@ pub fn is_preliminary(version: &str) -> bool {
 /// Whether `next` is something to move to from `current`: newer, not preliminary unless `current` is, and no date
 /// among plain numbers, as snapshots in a folder of releases have it.
 pub fn follows(current: &str, next: &str) -> bool {
-    let dated = |version: &str| matches!(parts(version).first(), Some(Part::Number(digits, _)) if *digits >= 8);
+    let dated =
+        |version: &str| matches!(parts(version).first(), Some(Part::Number(digits, _)) if *digits >= 8);
     compare(next, current).is_gt()
         && (!is_preliminary(next) || is_preliminary(current))
         && (!dated(next) || dated(current))
@@ -136,7 +140,10 @@ pub fn follows(current: &str, next: &str) -> bool {
 /// or are among those of `like`. So `5.4.7-tests` is no version of what is at `5.4.4`.
 pub fn is_like(text: &str, like: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-+~".contains(c);
-    if !text.starts_with(|c: char| c.is_ascii_digit()) || !text.chars().all(plain) || text.ends_with(['.', '_', '-', '+']) {
+    if !text.starts_with(|c: char| c.is_ascii_digit())
+        || !text.chars().all(plain)
+        || text.ends_with(['.', '_', '-', '+'])
+    {
         return false;
     }
     let known = runs(core(like));

@@ -80,7 +80,10 @@ fn a_dry_run_shows_and_changes_nothing() {
 fn nothing_is_written_when_the_archive_is_not_right() {
     for (reply, said) in [
         (Reply::Status("404 Not Found"), "the server answered 404 Not Found"),
-        (Reply::from("<!DOCTYPE html><html>not here</html>"), "the server sent a web page in place of the archive"),
+        (
+            Reply::from("<!DOCTYPE html><html>not here</html>"),
+            "the server sent a web page in place of the archive",
+        ),
         (Reply::from(archive("y-1.1")), "the archive holds no folder `x-1.1`"),
         (Reply::from("no archive at all, but long enough to be looked at as one"), "x-1.1.tar.gz"),
         (Reply::Truncated(archive("x-1.1"), 50), "the transfer broke off"),
@@ -103,7 +106,10 @@ fn a_recipe_that_is_not_plain_is_refused_before_anything_is_fetched() {
     case.recipe("x", &text);
     let ran = case.mk("bump x 1.1");
     assert_eq!(ran.code, 3);
-    assert_eq!(ran.err, "error: x: pkg/x/build: VERSION is not set to a plain word, so it cannot be changed by program\n  pkg/x/build:3\n");
+    assert_eq!(
+        ran.err,
+        "error: x: pkg/x/build: VERSION is not set to a plain word, so it cannot be changed by program\n  pkg/x/build:3\n"
+    );
     case.recipe("x", &odd_recipe("http://127.0.0.1:1").replace("DEPENDS", "VERSION=1.0\nDEPENDS"));
     assert!(case.mk("bump x 1.1").err.contains("VERSION is set more than once"));
     for odd in ["1.1;rm", "$(x)", "-1", "1.1\""] {
@@ -117,7 +123,10 @@ fn a_recipe_that_reads_another_moves_with_it() {
     let case = case();
     case.recipe("x_headers", "source \"$SCRIPTDIR/pkg/x/build\"\nDEPENDS=\"x\"\n");
     let ran = case.mk("bump x_headers 1.1");
-    assert_eq!((ran.code, ran.err.as_str()), (2, "error: x_headers: its version is that of `x`\nhint: `mk bump x` moves both\n"));
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (2, "error: x_headers: its version is that of `x`\nhint: `mk bump x` moves both\n")
+    );
     let ran = case.mk("bump --all");
     assert_eq!(ran.code, 0, "{ran:#?}");
     assert!(ran.err.contains("note: x_headers: its version is that of `x`"));
@@ -140,7 +149,10 @@ fn all_are_moved_or_none() {
     assert_eq!([case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")], olds);
     let ran = case.mk("bump --all --keep-going");
     assert_eq!(ran.code, 4);
-    assert_eq!([case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")], [bumped(&olds[0]), olds[1].clone()]);
+    assert_eq!(
+        [case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")],
+        [bumped(&olds[0]), olds[1].clone()]
+    );
 }
 
 #[test]

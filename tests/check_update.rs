@@ -13,7 +13,13 @@ fn assert_ran(ran: &Ran, code: i32, out: &str, err: &str) {
 fn a_newer_archive_in_an_apache_listing_is_found() {
     let case = Case::new();
     case.package("zlib", "1.2.13", &case.server.url("/pub"), "");
-    let names = ["zlib-1.2.13.tar.gz", "zlib-1.2.13.tar.gz.asc", "zlib-1.10.tar.gz", "zlib-1.9.tar.gz", "zlib-2.0-rc1.tar.gz"];
+    let names = [
+        "zlib-1.2.13.tar.gz",
+        "zlib-1.2.13.tar.gz.asc",
+        "zlib-1.10.tar.gz",
+        "zlib-1.9.tar.gz",
+        "zlib-2.0-rc1.tar.gz",
+    ];
     case.server.put("/pub/", apache("/pub", &names));
     let table = "package  version  newer  found\nzlib     1.2.13   1.10   @/pub/zlib-1.10.tar.gz\n";
     assert_ran(&case.mk("check-update"), 10, table, "note: 1 newer, 0 current, 0 failed, 0 unchecked\n");
@@ -23,7 +29,10 @@ fn a_newer_archive_in_an_apache_listing_is_found() {
 fn nothing_newer_in_an_nginx_listing_is_no_news() {
     let case = Case::new();
     case.package("nginx", "1.22.1", &case.server.url("/download/"), "");
-    case.server.put("/download/", nginx("/download/", &["nginx-1.22.0.tar.gz", "nginx-1.22.1.tar.gz", "nginx-1.22.1.zip"]));
+    case.server.put(
+        "/download/",
+        nginx("/download/", &["nginx-1.22.0.tar.gz", "nginx-1.22.1.tar.gz", "nginx-1.22.1.zip"]),
+    );
     assert_ran(&case.mk("check-update nginx"), 0, "", "note: 0 newer, 1 current, 0 failed, 0 unchecked\n");
 }
 
@@ -45,7 +54,10 @@ fn a_release_feed_is_read_through_the_proxy_of_the_environment() {
     let mut case = Case::new();
     case.package("zstd", "1.5.4", "http://github.com/facebook/zstd/releases/download/v1.5.4", "");
     case.package("lz4", "1.9.4", "http://github.com/lz4/lz4/archive/refs/tags/v1.9.4/", "");
-    case.server.put("http://github.com/facebook/zstd/releases.atom", feed("facebook/zstd", &["v1.5.7", "v1.6.0-beta1", "v1.5.4", "zlib-v1"]));
+    case.server.put(
+        "http://github.com/facebook/zstd/releases.atom",
+        feed("facebook/zstd", &["v1.5.7", "v1.6.0-beta1", "v1.5.4", "zlib-v1"]),
+    );
     // Nothing in the first feed, so the second is asked.
     case.server.put("http://github.com/lz4/lz4/releases.atom", feed("lz4/lz4", &[]));
     case.server.put("http://github.com/lz4/lz4/tags.atom", feed("lz4/lz4", &["v1.10.0", "v1.9.4"]));
@@ -103,7 +115,10 @@ fn what_fails_is_told_and_keeps_nothing_else_from_being_told() {
     server.put("/gone/", Reply::Status("404 Not Found"));
     server.put("/error/", Reply::Status("500 Internal Server Error"));
     server.put("/slow/", Reply::Stalls(b"<a href=\"slow-1.1.tar.gz\">".to_vec()));
-    server.put("/cut/", Reply::Truncated(b"<a href=\"cut-1.1.tar.gz\"></a><a href=\"cut-1.2.tar.gz\"></a>".to_vec(), 40));
+    server.put(
+        "/cut/",
+        Reply::Truncated(b"<a href=\"cut-1.1.tar.gz\"></a><a href=\"cut-1.2.tar.gz\"></a>".to_vec(), 40),
+    );
     server.put("/other/", nginx("", &["something-else-1.1.tar.gz"]));
     server.put("/moved/", Reply::Redirect("/new/".into()));
     server.put("/new/", listing("moved"));
@@ -148,7 +163,12 @@ fn a_recipe_asks_in_its_own_way() {
     case.recipe("meta", "DEPENDS=\"\"\n");
     for rooms in ["auto", "never"] {
         let ran = case.mk(&format!("check-update --rooms {rooms} --retries 0"));
-        let err: String = ran.err.lines().filter(|line| !line.contains("no rooms")).map(|line| format!("{line}\n")).collect();
+        let err: String = ran
+            .err
+            .lines()
+            .filter(|line| !line.contains("no rooms"))
+            .map(|line| format!("{line}\n"))
+            .collect();
         let expected = "note: gone: cannot be checked: check_update: `curl` ended with status 22: curl: (22) The requested URL returned error: 404\n\
             note: page: cannot be checked: check_update: it printed what is no version: `<html> 1.1`\n\
             note: tool: cannot be checked: check_update: this machine has no `no-such-tool`: no-such-tool: command not found\n\
@@ -161,12 +181,20 @@ fn a_recipe_asks_in_its_own_way() {
 #[test]
 fn a_recipe_that_hangs_is_ended_and_told() {
     let case = Case::new();
-    case.package("hangs", "1.0", "http://127.0.0.1:1", "check_update() {\n\twhile :; do sleep 1000 & wait; done\n}\n");
+    case.package(
+        "hangs",
+        "1.0",
+        "http://127.0.0.1:1",
+        "check_update() {\n\twhile :; do sleep 1000 & wait; done\n}\n",
+    );
     case.package("quick", "1.0", "http://127.0.0.1:1", "check_update() {\n\techo 1.1\n}\n");
     let ran = case.mk("check-update --timeout 3 --retries 0");
     assert_eq!(ran.code, 10, "{ran:#?}");
     assert!(ran.out.contains("quick    1.0      1.1    check_update"), "{ran:#?}");
-    assert!(ran.err.contains("note: hangs: cannot be checked: check_update: no answer within 3 s"), "{ran:#?}");
+    assert!(
+        ran.err.contains("note: hangs: cannot be checked: check_update: no answer within 3 s"),
+        "{ran:#?}"
+    );
 }
 
 #[test]
@@ -197,7 +225,8 @@ fn the_first_pair_of_board_and_product_that_goes_together_is_taken() {
     case.write("tree/board/other/TOOLCHAIN", "KIND=other\n");
     case.write("tree/board/b/TOOLCHAIN", "KIND=b\n");
     case.recipe("x", "VERSION=1\nURL=$KIND\ncheck_update() {\n\techo \"2-$BOARD-$PRODUCT-$KIND\"\n}\n");
-    let newer = |options: &str| case.mk(&format!("check-update -q {options}")).out.lines().nth(1).unwrap().to_owned();
+    let newer =
+        |options: &str| case.mk(&format!("check-update -q {options}")).out.lines().nth(1).unwrap().to_owned();
     assert!(newer("").contains("2-other-a-other"));
     assert!(newer("--product p").contains("2-b-p-b"));
     assert!(newer("--board b").contains("2-b-p-b"));

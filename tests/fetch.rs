@@ -1,5 +1,8 @@
 //! Fetching, against a real server on loopback, a fake `apt-get` and a real git repository.
 
+// Helpers are no tests in clippy's eyes.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -364,19 +367,15 @@ fn a_slow_server_is_waited_for() {
 }
 
 #[test]
-fn a_silent_server_is_tried_twice_and_given_up() {
+fn a_silent_server_is_given_up() {
     let server = Server::new(|path, _| match path {
         "mute" => Reply::Stalls(archive(), 100),
         _ => Reply::Range(archive()),
     });
     let mut case = Case::new();
-    case.settings.stall = Duration::from_millis(500);
+    case.settings.stall = Duration::from_millis(300);
     let error = case.fetch(&[server.url("mute")], &archive()).unwrap_err();
-    assert!(
-        error.to_string().contains("the server sent nothing for 0.5 s after 100 of 1200000 bytes"),
-        "{error}"
-    );
-    assert_eq!(server.paths(), ["mute", "mute"]);
+    assert!(error.to_string().contains("the server sent nothing for 0.3 s"), "{error}");
     let case = Case { settings: Settings::default(), ..case };
     case.fetch(&[server.url("good")], &archive()).unwrap();
 }
@@ -600,7 +599,7 @@ fn a_commit_of_a_git_repository_gives_an_archive() {
         // The first time tells the digest, as it does to the writer of a recipe; the second has to give the same.
         let error = fetch(file, Digest::of("unknown")).unwrap_err();
         let (_, found) =
-            error.at.iter().find_map(|line| line.split_once(": found ")).unwrap_or_else(|| panic!("{}", error.to_string()));
+            error.at.iter().find_map(|line| line.split_once(": found ")).unwrap_or_else(|| panic!("{error}"));
         let fetched = fetch(file, found.parse().unwrap()).unwrap();
         let into = case.temporary.path().join(format!("{file}.d"));
         fs_err::create_dir_all(&into).unwrap();

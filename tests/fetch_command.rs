@@ -58,7 +58,8 @@ fn every_archive_that_is_not_to_be_had_is_told_with_the_reasons_of_its_urls() {
     let ran = case.mk("fetch b p --format json");
     assert_eq!(ran.code, 4);
     let listing: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-    let status: Vec<&str> = listing["archives"].as_array().unwrap().iter().map(|a| a["status"].as_str().unwrap()).collect();
+    let status: Vec<&str> =
+        listing["archives"].as_array().unwrap().iter().map(|a| a["status"].as_str().unwrap()).collect();
     assert_eq!(status, ["failed", "failed"]);
     for line in [
         "error: 2 of 2 archives are not to be had",
@@ -67,7 +68,10 @@ fn every_archive_that_is_not_to_be_had_is_told_with_the_reasons_of_its_urls() {
     ] {
         assert!(ran.err.lines().any(|found| found == line), "{line}: {ran:#?}");
     }
-    assert!(ran.err.contains(&format!("`@/bad/a-1.0.tar.gz`: found {}", Digest::of("something else"))), "{ran:#?}");
+    assert!(
+        ran.err.contains(&format!("`@/bad/a-1.0.tar.gz`: found {}", Digest::of("something else"))),
+        "{ran:#?}"
+    );
     // The wrong one is not kept under its name.
     assert_eq!(names(&case.path("work/download")), ["a-1.0.tar.gz.rejected"]);
 }
@@ -87,13 +91,24 @@ fn mirrors_of_the_option_and_of_all_configuration_places_come_first() {
     let case = case();
     let server = &case.server;
     case.package("a", "1.0", "http://upstream.invalid/pub/a", "");
-    case.write("tree/board/b/MIRRORS", format!("# of the board\nhttp://upstream.invalid/ {}\n", server.url("/board/")));
-    case.write("tree/product/p/MIRRORS", format!("http://upstream.invalid/pub/ {} {}", server.url("/first/"), server.url("/second/")));
+    case.write(
+        "tree/board/b/MIRRORS",
+        format!("# of the board\nhttp://upstream.invalid/ {}\n", server.url("/board/")),
+    );
+    case.write(
+        "tree/product/p/MIRRORS",
+        format!("http://upstream.invalid/pub/ {} {}", server.url("/first/"), server.url("/second/")),
+    );
     case.server.put("/board/pub/a/a-1.0.tar.gz", archive("a-1.0"));
     let option = format!("http://upstream.invalid/pub/a/={}", server.url("/option/"));
     let ran = case.command(&["fetch", "b", "p", "a", "--mirror", &option]);
     assert_eq!(ran.code, 0, "{ran:#?}");
-    let asked = ["/option/a-1.0.tar.gz", "/first/a/a-1.0.tar.gz", "/second/a/a-1.0.tar.gz", "/board/pub/a/a-1.0.tar.gz"];
+    let asked = [
+        "/option/a-1.0.tar.gz",
+        "/first/a/a-1.0.tar.gz",
+        "/second/a/a-1.0.tar.gz",
+        "/board/pub/a/a-1.0.tar.gz",
+    ];
     assert_eq!(server.asked(), asked);
     // A build uses the same ones.
     fs_err::remove_dir_all(case.path("work/download")).unwrap();
@@ -108,7 +123,10 @@ fn a_mirror_that_says_nothing_is_refused() {
     case.write("tree/board/b/MIRRORS", "\nhttp://a.example/ # none\n");
     let ran = case.mk("fetch b p");
     assert_eq!(ran.code, 3);
-    assert!(ran.err.starts_with("error: `http://a.example/` has no mirror\n  ~/tree/board/b/MIRRORS:2\n"), "{ran:#?}");
+    assert!(
+        ran.err.starts_with("error: `http://a.example/` has no mirror\n  ~/tree/board/b/MIRRORS:2\n"),
+        "{ran:#?}"
+    );
     assert_eq!(case.mk("fetch b p --mirror nonsense").code, 2);
 }
 
@@ -126,12 +144,17 @@ fn the_sources_of_a_product_are_one_folder_that_is_whole_and_can_be_built() {
     duct::cmd!("sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS").dir(&root).run().unwrap();
 
     let manifest: serde_json::Value = serde_json::from_str(&case.read("out/sources/manifest.json")).unwrap();
-    let package = |name: &str| manifest["packages"].as_array().unwrap().iter().find(|p| p["name"] == name).unwrap().clone();
+    let package = |name: &str| {
+        manifest["packages"].as_array().unwrap().iter().find(|p| p["name"] == name).unwrap().clone()
+    };
     let files = |package: &serde_json::Value| -> Vec<String> {
         package["files"].as_array().unwrap().iter().map(|f| f["path"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!((&package("a")["version"], &package("a")["license"]), (&"1.0".into(), &"MIT".into()));
-    assert_eq!(files(&package("a_again")), ["download/a-1.0.tar.gz", "tree/pkg/a_again/build", "tree/pkg/a/build"]);
+    assert_eq!(
+        files(&package("a_again")),
+        ["download/a-1.0.tar.gz", "tree/pkg/a_again/build", "tree/pkg/a/build"]
+    );
     assert_eq!(files(&package("b")), ["download/b-2.0.tar.gz", "tree/pkg/b/build", "tree/pkg/b/fix.patch"]);
     assert_eq!(package("b")["files"][0]["sha256"], Digest::of(archive("b-2.0")).to_string());
     assert_eq!(manifest["configuration"][0]["path"], "tree/product/p/ROOTFS");

@@ -72,8 +72,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                         .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
                 News::Failed(_) if !options.all => {
-                    return Err(Error::new(Kind::Fetch, format!("{}: no newer version is known", finding.name))
-                        .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
+                    return Err(Error::new(
+                        Kind::Fetch,
+                        format!("{}: no newer version is known", finding.name),
+                    )
+                    .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
                 _ => {}
             }
@@ -111,7 +114,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         true => format!("moved nevertheless: {}", changes.len()),
         false => format!("not moved therefore: {}", changes.len()),
     };
-    let Some(error) = super::together(&format!("{} packages cannot be moved", failed.len()), failed) else { return Ok(()) };
+    let Some(error) = super::together(&format!("{} packages cannot be moved", failed.len()), failed) else {
+        return Ok(());
+    };
     Err(match (changes.len(), settings.keep_going) {
         (0, _) => error,
         (_, true) => error.at(others),
@@ -166,12 +171,14 @@ impl Bench<'_> {
         if old.version() == version {
             return Ok(None);
         }
-        let leader = old.evaluated.sources.iter().find_map(|path| path.strip_prefix("pkg").ok()?.parent()?.to_str());
+        let leader =
+            old.evaluated.sources.iter().find_map(|path| path.strip_prefix("pkg").ok()?.parent()?.to_str());
         if let (Some(leader), false) = (leader, text.lines().any(|line| line.starts_with("VERSION="))) {
             return Err(Error::new(Kind::Usage, format!("its version is that of `{leader}`"))
                 .hint(format!("`mk bump {leader}` moves both")));
         }
-        let sums: Vec<String> = old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
+        let sums: Vec<String> =
+            old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
         if sums.is_empty() {
             return Err(Error::new(Kind::Recipe, format!("{shown}: it has no source")));
         }
@@ -184,9 +191,15 @@ impl Bench<'_> {
         let trial = self.trial(&work.join("tree"), package, &versioned)?;
         let after = self.read(&trial, package)?;
         let new = recipe(&after)?;
-        let source = new.source.as_ref().ok_or_else(|| Error::new(Kind::Recipe, format!("{shown}: it has no source at {version}")))?;
+        let source = new
+            .source
+            .as_ref()
+            .ok_or_else(|| Error::new(Kind::Recipe, format!("{shown}: it has no source at {version}")))?;
         if new.version() != version {
-            return Err(Error::new(Kind::Recipe, format!("{shown}: VERSION comes out as `{}`", new.version())));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}: VERSION comes out as `{}`", new.version()),
+            ));
         }
         let urls: Vec<String> = source.urls.iter().map(|url| archive_url(url, &source.file)).collect();
         let others: Vec<&str> = source.urls.iter().filter(|url| !is_plain(url)).map(String::as_str).collect();
@@ -212,11 +225,15 @@ impl Bench<'_> {
         }
         crate::store::remove_tree(&folder)?;
 
-        let text_now = rewrite::assign(&shown, &versioned, "SHA256SUM", written, &fetched.digest.to_string())?;
+        let text_now =
+            rewrite::assign(&shown, &versioned, "SHA256SUM", written, &fetched.digest.to_string())?;
         let trial = self.trial(&work.join("again"), package, &text_now)?;
         let last = self.read(&trial, package)?;
         if recipe(&last)?.source.as_ref().is_none_or(|source| source.digests != [fetched.digest]) {
-            return Err(Error::new(Kind::Recipe, format!("{shown}: SHA256SUM does not come out as it was written")));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}: SHA256SUM does not come out as it was written"),
+            ));
         }
         if !others.is_empty() {
             note(&format!("{package}: `{}` stays as it is: it may name the old version", others.join(" ")));
@@ -232,7 +249,15 @@ impl Bench<'_> {
 
     fn read(&self, tree: &Tree, package: &PackageName) -> Result<Loaded> {
         let (board, product) = self.target;
-        load::read(self.settings, self.store, tree.clone(), board, product, std::slice::from_ref(package), false)
+        load::read(
+            self.settings,
+            self.store,
+            tree.clone(),
+            board,
+            product,
+            std::slice::from_ref(package),
+            false,
+        )
     }
 
     /// The tree as it would be with another text of a recipe: links to the real one beside that.

@@ -27,8 +27,19 @@ use crate::version;
 const FUNCTION: &str = "check_update";
 /// What a program needs to know of the caller's network, beside what the recipe names.
 const NETWORK: &[&str] = &[
-    "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY",
-    "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "CURL_CA_BUNDLE",
+    "http_proxy",
+    "https_proxy",
+    "ftp_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "FTP_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
 ];
 
 /// Which packages.
@@ -115,7 +126,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let mut rows = Vec::new();
         for Finding { name, version, news } in &findings {
             if let News::Newer(newer) = news {
-                rows.push(vec![name.to_string(), version.clone(), newer.version.clone(), newer.found.clone()]);
+                rows.push(vec![
+                    name.to_string(),
+                    version.clone(),
+                    newer.version.clone(),
+                    newer.found.clone(),
+                ]);
             }
         }
         if !rows.is_empty() {
@@ -125,7 +141,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     tell_failures(&findings);
     if !settings.quiet {
-        note(&format!("{newer} newer, {current} current, {failed} failed, {} unchecked", findings.len() - newer - current - failed));
+        note(&format!(
+            "{newer} newer, {current} current, {failed} failed, {} unchecked",
+            findings.len() - newer - current - failed
+        ));
     }
     match (newer, current, failed) {
         (0, 0, 1..) => Err(Error::new(Kind::Told(Kind::Fetch.exit_code()), "")),
@@ -135,9 +154,18 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 }
 
 fn item(finding: &Finding) -> Item<'_> {
-    let item = Item { name: &finding.name, version: &finding.version, status: "current", newer: None, found: None, reason: None };
+    let item = Item {
+        name: &finding.name,
+        version: &finding.version,
+        status: "current",
+        newer: None,
+        found: None,
+        reason: None,
+    };
     match &finding.news {
-        News::Newer(newer) => Item { status: "newer", newer: Some(&newer.version), found: Some(&newer.found), ..item },
+        News::Newer(newer) => {
+            Item { status: "newer", newer: Some(&newer.version), found: Some(&newer.found), ..item }
+        }
         News::Current => item,
         News::Unchecked(reason) => Item { status: "unchecked", reason: Some(reason), ..item },
         News::Failed(reason) => Item { status: "failed", reason: Some(reason), ..item },
@@ -166,7 +194,10 @@ pub fn packages(tree: &Tree, only: &[String]) -> Result<Vec<PackageName>> {
     }
     if only.is_empty() {
         let folders = load::folders(&tree.packages()).into_iter();
-        found = folders.filter(|name| tree.recipe(name).is_file()).map(|name| PackageName::new(&name)).collect::<Result<_>>()?;
+        found = folders
+            .filter(|name| tree.recipe(name).is_file())
+            .map(|name| PackageName::new(&name))
+            .collect::<Result<_>>()?;
     }
     found.sort();
     found.dedup();
@@ -175,7 +206,9 @@ pub fn packages(tree: &Tree, only: &[String]) -> Result<Vec<PackageName>> {
 
 /// The board and the product that recipes are read for: those that were asked for, else the first that go together.
 pub fn target(tree: &Tree, how: &How) -> Result<(String, String)> {
-    let all = |asked: &Option<String>, dir: PathBuf| asked.clone().map_or_else(|| load::folders(&dir), |name| vec![name]);
+    let all = |asked: &Option<String>, dir: PathBuf| {
+        asked.clone().map_or_else(|| load::folders(&dir), |name| vec![name])
+    };
     let (boards, products) = (all(&how.board, tree.boards()), all(&how.product, tree.products()));
     let mut first = None;
     for product in &products {
@@ -187,7 +220,8 @@ pub fn target(tree: &Tree, how: &How) -> Result<(String, String)> {
         }
     }
     // Of several pairs none goes together: the first one's reason would mislead.
-    let none = Error::new(Kind::Recipe, "the tree has no product with a board, for which recipes could be read");
+    let none =
+        Error::new(Kind::Recipe, "the tree has no product with a board, for which recipes could be read");
     Err(first.filter(|_| how.board.is_some() || how.product.is_some()).unwrap_or(none))
 }
 
@@ -199,7 +233,8 @@ pub fn read_each(
     (board, product): (&str, &str),
     packages: &[PackageName],
 ) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
-    let read = |packages: &[PackageName]| load::read(settings, store, tree.clone(), board, product, packages, false);
+    let read =
+        |packages: &[PackageName]| load::read(settings, store, tree.clone(), board, product, packages, false);
     if let Ok(loaded) = read(packages) {
         return Ok((loaded, BTreeMap::new()));
     }
@@ -216,7 +251,12 @@ pub fn read_each(
 }
 
 /// Asks for all of `packages`, and says what came of each, in their order.
-pub fn check(settings: &Settings, tree: Tree, packages: &[PackageName], how: &How) -> Result<(Loaded, Vec<Finding>)> {
+pub fn check(
+    settings: &Settings,
+    tree: Tree,
+    packages: &[PackageName],
+    how: &How,
+) -> Result<(Loaded, Vec<Finding>)> {
     if settings.offline {
         return Err(Error::new(Kind::Usage, "newer versions cannot be looked for with `--offline`"));
     }
@@ -350,7 +390,7 @@ impl<'a> Asker<'a> {
         let prelude = step::prelude(self.loaded, recipe, &places, &reachable);
         let mut mounts = Vec::new();
         if self.in_rooms {
-            mounts = step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"));
+            mounts = step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"))?;
         } else {
             fs_err::write(&places.prelude, prelude)?;
         }
@@ -363,19 +403,29 @@ impl<'a> Asker<'a> {
         // There is no jobserver at the descriptors that it names.
         env.retain(|(name, _)| name != "MAKEFLAGS");
         for name in NETWORK {
-            env.extend(self.settings.environment.get(*name).map(|value| (OsString::from(name), value.into())));
+            env.extend(
+                self.settings.environment.get(*name).map(|value| (OsString::from(name), value.into())),
+            );
         }
         let cwd = if self.in_rooms { "/tmp".into() } else { places.home.clone() };
-        let program = Program { argv: argv.collect(), env, cwd, log: log.clone(), stdout: Some(answer.clone()) };
-        let room = Room { mounts, programs: vec![program], network: true, terminal: false, limit: Some(self.limit) };
+        let program =
+            Program { argv: argv.collect(), env, cwd, log: log.clone(), stdout: Some(answer.clone()) };
+        let room =
+            Room { mounts, programs: vec![program], network: true, terminal: false, limit: Some(self.limit) };
         let ran = if self.in_rooms {
             rooms.run(&room, &[], &self.cancel)?
         } else {
             rooms.run_bare(&room, &[], &self.cancel)?
         };
-        let read = |path: PathBuf| String::from_utf8_lossy(&fs_err::read(path).unwrap_or_default()).into_owned();
+        let read =
+            |path: PathBuf| String::from_utf8_lossy(&fs_err::read(path).unwrap_or_default()).into_owned();
         let said = read(log);
-        let last = said.lines().map(str::trim).rfind(|line| !line.is_empty()).map(|line| format!(": {line}")).unwrap_or_default();
+        let last = said
+            .lines()
+            .map(str::trim)
+            .rfind(|line| !line.is_empty())
+            .map(|line| format!(": {line}"))
+            .unwrap_or_default();
         let failed = |why: String| Ok(News::Failed(format!("check_update: {why}{last}")));
         if ran.stop == Some(Stop::Limit) {
             return failed(format!("no answer within {} s", self.limit.as_secs()));
@@ -384,7 +434,9 @@ impl<'a> Asker<'a> {
         if !answer.trim().is_empty() {
             return Ok(heard(&answer, recipe.version()));
         }
-        if let Some((program, status)) = read(work.join("report").join("failed")).lines().next().and_then(|line| line.split_once(' ')) {
+        if let Some((program, status)) =
+            read(work.join("report").join("failed")).lines().next().and_then(|line| line.split_once(' '))
+        {
             return failed(match status {
                 "127" => format!("this machine has no `{program}`"),
                 _ => format!("`{program}` ended with status {status}"),
@@ -422,10 +474,15 @@ impl<'a> Asker<'a> {
 /// What a recipe's answer says: the newer version, or several lines with one each.
 fn heard(answer: &str, current: &str) -> News {
     let lines: Vec<&str> = answer.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let plain = |line: &&str| line.len() <= 80 && line.chars().all(|c| c.is_ascii_graphic() && !"<>\"'`\\;&|".contains(c));
+    let plain = |line: &&str| {
+        line.len() <= 80 && line.chars().all(|c| c.is_ascii_graphic() && !"<>\"'`\\;&|".contains(c))
+    };
     if let Some(odd) = lines.iter().find(|line| !plain(line)) {
         let start: String = odd.chars().take(60).collect();
-        return News::Failed(format!("check_update: it printed what is no version: `{}`", start.escape_debug()));
+        return News::Failed(format!(
+            "check_update: it printed what is no version: `{}`",
+            start.escape_debug()
+        ));
     }
     match lines.into_iter().reduce(|a, b| if version::compare(b, a).is_gt() { b } else { a }) {
         Some(newest) if version::compare(newest, current).is_gt() => {

@@ -65,7 +65,9 @@ pub fn wanted(loaded: &Loaded) -> Vec<Wanted<'_>> {
     let with_source = |recipe: &'_ Recipe| recipe.source.is_some();
     for recipe in loaded.graph.packages.iter().filter(|recipe| with_source(recipe)) {
         let Some(source) = &recipe.source else { continue };
-        match found.iter_mut().find(|w| w.source.file == source.file && w.source.digests == source.digests && w.source.urls == source.urls) {
+        match found.iter_mut().find(|w| {
+            w.source.file == source.file && w.source.digests == source.digests && w.source.urls == source.urls
+        }) {
             Some(same) => same.packages.push(recipe.name.clone()),
             None => found.push(Wanted { packages: vec![recipe.name.clone()], source }),
         }
@@ -122,7 +124,8 @@ pub fn failure(wanted: &[Wanted<'_>], results: &[Result<Fetched>]) -> Option<Err
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
-    let loaded = load::load(settings, &store, &options.target.board, &options.target.product, &options.packages)?;
+    let loaded =
+        load::load(settings, &store, &options.target.board, &options.target.product, &options.packages)?;
     let wanted = wanted(&loaded);
     let results = fetch(settings, &loaded, &wanted)?;
     let size = |fetched: &Fetched| fs_err::metadata(&fetched.path).map(|meta| meta.len()).ok();

@@ -71,7 +71,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let target = &options.output;
     check_empty(target)?;
     let store = settings.store()?;
-    let loaded = load::load(settings, &store, &options.target.board, &options.target.product, &options.packages)?;
+    let loaded =
+        load::load(settings, &store, &options.target.board, &options.target.product, &options.packages)?;
     let wanted = fetch::wanted(&loaded);
     let results = fetch::fetch(settings, &loaded, &wanted)?;
     if let Some(error) = fetch::failure(&wanted, &results) {
@@ -88,7 +89,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     for (wanted, fetched) in wanted.iter().zip(results.iter().flatten()) {
         let entry = bundle.add(&fetched.path, &format!("download/{}", wanted.source.file))?;
         if entry.sha256 != fetched.digest {
-            return Err(Error::new(Kind::Host, format!("`{}` changed while it was copied", fetched.path.display())));
+            return Err(Error::new(
+                Kind::Host,
+                format!("`{}` changed while it was copied", fetched.path.display()),
+            ));
         }
         for package in &wanted.packages {
             archives.insert(package, entry.clone());
@@ -126,18 +130,25 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         packages,
         configuration: configuration.into_iter().collect(),
     };
-    let text = serde_json::to_string_pretty(&manifest).map_err(|error| Error::new(Kind::Internal, error.to_string()))? + "\n";
+    let text = serde_json::to_string_pretty(&manifest)
+        .map_err(|error| Error::new(Kind::Internal, error.to_string()))?
+        + "\n";
     fs_err::write(fresh.0.join(MANIFEST), &text)?;
     bundle.note(MANIFEST)?;
-    let sums: String = bundle.known.values().map(|entry| format!("{}  {}\n", entry.sha256, entry.path)).collect();
+    let sums: String =
+        bundle.known.values().map(|entry| format!("{}  {}\n", entry.sha256, entry.path)).collect();
     fs_err::write(fresh.0.join(SUMS), sums)?;
     let (files, bytes) = check(&fresh.0)?;
     fs_err::set_permissions(&fresh.0, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     check_empty(target)?;
     fs_err::rename(&fresh.0, &absolute)?;
 
-    let unlicensed: Vec<&str> =
-        manifest.packages.iter().filter(|p| p.license.is_empty() && !p.urls.is_empty()).map(|p| p.name.as_str()).collect();
+    let unlicensed: Vec<&str> = manifest
+        .packages
+        .iter()
+        .filter(|p| p.license.is_empty() && !p.urls.is_empty())
+        .map(|p| p.name.as_str())
+        .collect();
     if !unlicensed.is_empty() {
         note(&format!("no LICENSE in the recipes of {}", unlicensed.join(", ")));
     }
@@ -145,7 +156,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return output::json(&manifest);
     }
     let count = manifest.packages.len();
-    output::data(&format!("{}: {count} packages, {files} files, {}, checked\n", target.display(), units::size(bytes)))
+    output::data(&format!(
+        "{}: {count} packages, {files} files, {}, checked\n",
+        target.display(),
+        units::size(bytes)
+    ))
 }
 
 /// Refuses a folder that holds something.
@@ -205,7 +220,9 @@ impl Bundle<'_> {
     fn add_folder(&mut self, tree: &Path, folder: &Path) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for found in walkdir::WalkDir::new(tree.join(folder)).follow_links(true).sort_by_file_name() {
-            let found = found.map_err(|error| Error::new(Kind::Host, format!("cannot read `{}`: {error}", folder.display())))?;
+            let found = found.map_err(|error| {
+                Error::new(Kind::Host, format!("cannot read `{}`: {error}", folder.display()))
+            })?;
             let below = found.path().strip_prefix(tree).unwrap_or(found.path());
             if found.file_type().is_dir() {
                 // A board with no file of its own is a board.
@@ -220,21 +237,25 @@ impl Bundle<'_> {
 
 /// A path as the lists show it: they are text with a file a line.
 fn shown(path: &Path) -> Result<&str> {
-    path.to_str()
-        .filter(|text| !text.contains(['\n', '\r', '\\']))
-        .ok_or_else(|| Error::new(Kind::Recipe, format!("`{}` cannot stand in a list of files", path.display().to_string().escape_debug())))
+    path.to_str().filter(|text| !text.contains(['\n', '\r', '\\'])).ok_or_else(|| {
+        Error::new(
+            Kind::Recipe,
+            format!("`{}` cannot stand in a list of files", path.display().to_string().escape_debug()),
+        )
+    })
 }
 
 /// Reads the folder again: every file that is listed is there with its digest, and no other. How many, and their bytes.
 fn check(root: &Path) -> Result<(usize, u64)> {
-    let wrong = |what: String| Error::new(Kind::Host, format!("what was written is not what was read: {what}"));
+    let wrong =
+        |what: String| Error::new(Kind::Host, format!("what was written is not what was read: {what}"));
     let mut listed = BTreeMap::new();
     for line in fs_err::read_to_string(root.join(SUMS))?.lines() {
         let (digest, path) = line.split_once("  ").ok_or_else(|| wrong(format!("`{line}`")))?;
         listed.insert(path.to_owned(), digest.parse::<Digest>()?);
     }
-    let manifest: Manifest =
-        serde_json::from_slice(&fs_err::read(root.join(MANIFEST))?).map_err(|error| wrong(error.to_string()))?;
+    let manifest: Manifest = serde_json::from_slice(&fs_err::read(root.join(MANIFEST))?)
+        .map_err(|error| wrong(error.to_string()))?;
     for entry in manifest.packages.iter().flat_map(|package| &package.files).chain(&manifest.configuration) {
         if listed.get(&entry.path) != Some(&entry.sha256) {
             return Err(wrong(format!("`{}` is not listed", entry.path)));

@@ -96,7 +96,8 @@ fn serve(mut stream: TcpStream, pages: &Mutex<HashMap<String, Reply>>, seen: &Mu
         reply
     };
     let mut send = |status: &str, more: &str, length: usize, body: &[u8]| {
-        let head = format!("HTTP/1.1 {status}\r\nConnection: close\r\n{more}Content-Length: {length}\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 {status}\r\nConnection: close\r\n{more}Content-Length: {length}\r\n\r\n");
         // The client may have gone.
         let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
     };
@@ -125,14 +126,18 @@ pub fn apache(path: &str, names: &[&str]) -> Reply {
     );
     for name in names {
         let short: String = name.chars().take(20).collect();
-        text += &format!("<tr><td><a href=\"{name}\">{short}..&gt;</a></td><td>2023-01-01 10:00</td><td>1.2M</td></tr>\n");
+        text += &format!(
+            "<tr><td><a href=\"{name}\">{short}..&gt;</a></td><td>2023-01-01 10:00</td><td>1.2M</td></tr>\n"
+        );
     }
     Reply::Whole((text + "</table><address>Apache/2.4.57 Server</address></body></html>\n").into())
 }
 
 /// A listing as nginx prints it.
 pub fn nginx(path: &str, names: &[&str]) -> Reply {
-    let mut text = format!("<html>\r\n<head><title>Index of {path}</title></head>\r\n<body>\r\n<h1>Index of {path}</h1><hr><pre><a href=\"../\">../</a>\r\n");
+    let mut text = format!(
+        "<html>\r\n<head><title>Index of {path}</title></head>\r\n<body>\r\n<h1>Index of {path}</h1><hr><pre><a href=\"../\">../</a>\r\n"
+    );
     for name in names {
         text += &format!("<a href=\"{name}\">{name}</a>      01-Jan-2023 10:00      1234567\r\n");
     }
@@ -185,7 +190,8 @@ pub struct Ran {
 impl Case {
     /// With the board `b` and the product `p`.
     pub fn new() -> Case {
-        let case = Case { server: Server::new(), folder: tempfile::tempdir().unwrap(), environment: Vec::new() };
+        let case =
+            Case { server: Server::new(), folder: tempfile::tempdir().unwrap(), environment: Vec::new() };
         for folder in ["tree/pkg", "tree/board/b", "tree/product/p", "work"] {
             fs_err::create_dir_all(case.path(folder)).unwrap();
         }
@@ -227,7 +233,17 @@ impl Case {
 
     pub fn command(&self, words: &[&str]) -> Ran {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mk"));
-        for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "MK_ROOMS", "MK_JOBS", "MAKEFLAGS"] {
+        for name in [
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "MK_ROOMS",
+            "MK_JOBS",
+            "MAKEFLAGS",
+        ] {
             command.env_remove(name);
         }
         command.arg("--tree").arg(self.path("tree")).arg("--store").arg(self.path("store"));
@@ -237,7 +253,11 @@ impl Case {
             let text = String::from_utf8(bytes.to_vec()).unwrap();
             text.replace(&self.server.address, "@").replace(&*self.folder.path().to_string_lossy(), "~")
         };
-        Ran { code: output.status.code().unwrap_or(-1), out: shown(&output.stdout), err: shown(&output.stderr) }
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: shown(&output.stdout),
+            err: shown(&output.stderr),
+        }
     }
 }
 
