@@ -96,7 +96,11 @@ impl FileDigests {
             .into_iter()
             .map(|Saved(path, stat, digest)| (path, Known { stat, digest, sure: true }))
             .collect();
+<<<<<<< HEAD
         FileDigests { known: Mutex::new(known), learnt: AtomicBool::new(false), seen: Mutex::default() }
+=======
+        FileDigests { known: Mutex::new(known), seen: Mutex::default(), learnt: AtomicBool::new(false) }
+>>>>>>> main
     }
 
     /// Saves what can be trusted next time, unless that is on disk already.

@@ -9,10 +9,11 @@ use crate::config::Settings;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Failure, Outcome, Work};
-use crate::fetch::{self, Fetcher};
+use crate::fetch::Fetcher;
 use crate::key::Manifest;
 use crate::layout::Workspace;
 use crate::load::Loaded;
+use crate::mirrors;
 use crate::names::{PackageName, Step};
 use crate::plan::{Action, Found, Plan, Planner, Visible};
 use crate::recipe::Recipe;
@@ -67,7 +68,9 @@ pub struct Workshop {
 
 impl Workshop {
     /// Sets up for a run that puts its results into `store`. Starts no thread.
-    pub fn new(settings: &Settings, store: &Store) -> Result<Workshop> {
+    ///
+    /// `places`: the configuration places, which may name mirrors.
+    pub fn new(settings: &Settings, store: &Store, places: &[PathBuf]) -> Result<Workshop> {
         let mut warning = None;
         let inherited =
             settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose();
@@ -82,7 +85,7 @@ impl Workshop {
         Ok(Workshop {
             cancel: Cancel::new()?,
             tokens,
-            fetcher: Fetcher::new(fetch::Settings::default()),
+            fetcher: mirrors::fetcher(settings, places)?,
             temporary: store.temporary()?,
             _in_use: store.in_use()?,
             warning,

@@ -171,6 +171,13 @@ impl Ingredients<'_> {
                 }
             }
         };
+<<<<<<< HEAD
+=======
+        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
+        for source in &recipe.evaluated.sources {
+            self.digests.note(&self.tree.root().join(source));
+        }
+>>>>>>> main
         let texts = self.texts(recipe);
         for text in texts
             .iter()
@@ -179,7 +186,8 @@ impl Ingredients<'_> {
         {
             add(&mut names, &mut fresh, text);
         }
-        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
             add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
@@ -190,7 +198,11 @@ impl Ingredients<'_> {
             let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
             for name in named.chain(looked_up) {
                 self.digests.note(&place.join(&name));
+<<<<<<< HEAD
                 if let Ok(text) = fs_err::read_to_string(place.join(name)) {
+=======
+                if let Ok(text) = fs_err::read_to_string(place.join(&name)) {
+>>>>>>> main
                     add(&mut names, &mut fresh, &text);
                 }
             }
@@ -285,6 +297,13 @@ impl Ingredients<'_> {
         for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
+            }
+        }
+        for other in recipe.other_folders() {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
+                if name != "build" {
+                    manifest.set(format!("file {}/{name}", other.display()), line);
+                }
             }
         }
         for name in &recipe.evaluated.lookups {

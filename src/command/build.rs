@@ -23,7 +23,7 @@ use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
 use crate::stage::link_view;
 use crate::store::{self, Store};
-use crate::{signals, stage, uptodate};
+use crate::{hosttools, signals, stage, uptodate};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -74,6 +74,13 @@ pub fn build(
     let mut server = None;
     let mut refused = None;
     if !nothing(&plan) {
+        if !store.is_writable() {
+            let count = plan.packages.iter().filter(|planned| planned.action != Action::Reuse).count();
+            let text = format!("{count} packages have to be built, and store `{}` cannot be written", store.root().display());
+            return Err(Error::new(Kind::Host, text).hint("name one that can be written with --store or MK_STORE"));
+        }
+        let due = loaded.graph.packages.iter().zip(&plan.packages);
+        hosttools::check(due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe))?;
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {
@@ -108,12 +115,18 @@ pub fn build(
         store.sweep();
         show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
+<<<<<<< HEAD
         let _ = uptodate::remember(settings, &loaded, packages);
         tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
+=======
+        uptodate::remember(settings, &loaded, packages)?;
+        tell_nothing_to_do(settings, &loaded.name(), found.len());
+        return Ok(Built { loaded, found, success: true });
+>>>>>>> main
     };
 
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     let _building = Store::mark_building(&build_root.state())?;
     stage::sweep_views(&build_root.deploy());
     let names = waiting.iter().map(|&place| &loaded.graph.packages[place].name);
@@ -161,8 +174,15 @@ pub fn build(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
+<<<<<<< HEAD
     let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+=======
+    let mut finished = show_results(&loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+>>>>>>> main
     remember(&loaded, &store);
+    if success {
+        finished = finished.and_then(|()| uptodate::remember(settings, &loaded, packages));
+    }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     let exit_code = job.exit_code().unwrap_or(i32::from(!success));

@@ -54,7 +54,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let plan = planner.plan()?;
     let server = RoomServer::start()?;
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     server
         .probe(&workshop.temporary.folder("probe")?)
         .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;

@@ -62,6 +62,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         store: store.root().to_owned(),
         jobs: settings.jobs + 1,
         environment: settings.environment.clone(),
+        mirrors: settings.mirrors.clone(),
         ..*settings
     };
     let ingredients = loaded.ingredients(true);
@@ -74,7 +75,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         planned.reason = "verified".to_owned();
     }
     let server = RoomServer::start()?;
-    let workshop = Workshop::new(&other, &store)?;
+    let workshop = Workshop::new(&other, &store, &loaded.places)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(&other, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     // Each is built against the results that are there, so none waits for another.
