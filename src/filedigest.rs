@@ -55,6 +55,12 @@ impl Stat {
         self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
 
+    /// Whether it changed between these times for certain.
+    pub fn changed_between(&self, from: SystemTime, until: SystemTime) -> bool {
+        let time = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        time(from) < self.ctime && self.ctime <= time(until)
+    }
+
     /// Whether it may have changed after `then`, as far as the times of files tell.
     pub fn changed_since(&self, then: SystemTime) -> bool {
         let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
@@ -96,11 +102,7 @@ impl FileDigests {
             .into_iter()
             .map(|Saved(path, stat, digest)| (path, Known { stat, digest, sure: true }))
             .collect();
-<<<<<<< HEAD
         FileDigests { known: Mutex::new(known), learnt: AtomicBool::new(false), seen: Mutex::default() }
-=======
-        FileDigests { known: Mutex::new(known), seen: Mutex::default(), learnt: AtomicBool::new(false) }
->>>>>>> main
     }
 
     /// Saves what can be trusted next time, unless that is on disk already.

@@ -76,11 +76,18 @@ pub fn build(
     if !nothing(&plan) {
         if !store.is_writable() {
             let count = plan.packages.iter().filter(|planned| planned.action != Action::Reuse).count();
-            let text = format!("{count} packages have to be built, and store `{}` cannot be written", store.root().display());
-            return Err(Error::new(Kind::Host, text).hint("name one that can be written with --store or MK_STORE"));
+            let text = format!(
+                "{count} packages have to be built, and store `{}` cannot be written",
+                store.root().display()
+            );
+            return Err(
+                Error::new(Kind::Host, text).hint("name one that can be written with --store or MK_STORE")
+            );
         }
         let due = loaded.graph.packages.iter().zip(&plan.packages);
-        hosttools::check(due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe))?;
+        hosttools::check(
+            due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe),
+        )?;
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {
@@ -115,15 +122,9 @@ pub fn build(
         store.sweep();
         show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
-<<<<<<< HEAD
         let _ = uptodate::remember(settings, &loaded, packages);
         tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
-=======
-        uptodate::remember(settings, &loaded, packages)?;
-        tell_nothing_to_do(settings, &loaded.name(), found.len());
-        return Ok(Built { loaded, found, success: true });
->>>>>>> main
     };
 
     let workshop = Workshop::new(settings, &store, &loaded.places)?;
@@ -174,14 +175,10 @@ pub fn build(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-<<<<<<< HEAD
     let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
-=======
-    let mut finished = show_results(&loaded, &store, &found, &|place| job.was_built(place), in_rooms);
->>>>>>> main
     remember(&loaded, &store);
     if success {
-        finished = finished.and_then(|()| uptodate::remember(settings, &loaded, packages));
+        let _ = uptodate::remember(settings, &loaded, packages);
     }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
