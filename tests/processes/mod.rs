@@ -114,3 +114,30 @@ pub fn unfinished(store: &Path, workspace: &Path) -> Vec<PathBuf> {
 pub fn signal(pid: u32, signal: nix::sys::signal::Signal) {
     let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal);
 }
+
+/// A program that is killed where the test that started it fails.
+pub struct Running(pub std::process::Child);
+
+impl Running {
+    /// Starts a command.
+    pub fn start(command: &mut std::process::Command) -> Running {
+        Running(command.spawn().unwrap())
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// How it ends.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        self.0.wait().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
