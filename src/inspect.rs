@@ -86,6 +86,17 @@ pub fn system(folder: &Path) -> System {
     }
 }
 
+/// The only folder right below that has a build system where `folder` itself has none, as some put it beside others.
+pub fn inner(folder: &Path) -> Option<PathBuf> {
+    if system(folder) != System::Unknown {
+        return None;
+    }
+    let mut inner = entries(folder).into_iter().filter(|path| {
+        path.is_dir() && !matches!(system(path), System::Unknown | System::Make(_))
+    });
+    inner.next().filter(|_| inner.next().is_none())
+}
+
 const MAKEFILES: &[&str] = &["GNUmakefile", "makefile", "Makefile"];
 
 /// Programs that have to be the toolchain's, by variable.
@@ -207,7 +218,7 @@ fn license_of(text: &str) -> Option<&'static str> {
         {
             Some("ISC")
         } else if has("altered source versions must be plainly marked as such") {
-            Some("Zlib")
+            Some(if has("the name of the author may not be used to endorse") { "bzip2-1.0.6" } else { "Zlib" })
         } else if has("redistribution and use in source and binary forms") {
             Some(match (has("all advertising materials"), has("neither the name") || has("names of its contributors")) {
                 (true, _) => "BSD-4-Clause",
@@ -298,15 +309,29 @@ fn from_readme(folder: &Path) -> Option<String> {
         !line.starts_with(['#', '=', '-', '*', '[', '<', '!', '|', '`', '.', ':', '~', '+', '\\', '$'])
             && line.split_whitespace().count() > 3
     };
-    let mut lines = text.lines().map(str::trim).skip_while(|line| !prose(line));
-    let mut words: Vec<&str> = Vec::new();
-    for line in lines.by_ref().take_while(|line| !line.is_empty()).take(6) {
-        words.extend(line.split_whitespace());
-    }
-    let paragraph = words.join(" ");
-    let end = paragraph.find(". ").unwrap_or(paragraph.len());
-    Some(paragraph[..end].to_owned()).filter(|text| !text.is_empty())
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let paragraphs = lines.split(|line| line.is_empty()).filter_map(|lines| {
+        let lines = &lines[lines.iter().position(|line| prose(&line))?..];
+        Some(lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" "))
+    });
+    paragraphs.take(4).find_map(|paragraph| {
+        let sentence = paragraph.split(". ").next().unwrap_or_default();
+        let start: String = sentence.chars().take(50).collect();
+        let about_itself = ["copyright", "licen", "readme", "install"].iter().any(|word| {
+            sentence.to_ascii_lowercase().contains(word)
+        });
+        // `Thing is a tool for …`, `This is Thing, a tool for …`
+        let subject = SUBJECTS.iter().filter_map(|mark| Some(start.find(mark)? + mark.len())).min();
+        let what = subject.map_or(sentence, |end| &sentence[end..]);
+        let mut letters = what.chars();
+        let first = letters.next()?.to_uppercase();
+        let told = subject.is_some() || !["This ", "Please "].iter().any(|word| sentence.starts_with(word));
+        (told && !about_itself).then(|| first.collect::<String>() + letters.as_str())
+    })
 }
+
+/// Where a sentence that begins with a name comes to what that is.
+const SUBJECTS: &[&str] = &[" is a ", " is an ", " is the ", ", a ", ", an ", ", the "];
 
 fn is_readme(path: &Path) -> bool {
     path.is_file()
@@ -357,6 +382,8 @@ mod tests {
         assert_eq!(of(&[("configure", "case $1 in --host=*) ;; esac")]), System::Configure { host: true });
         assert_eq!(of(&[("Makefile", ""), ("scripts/kconfig/x.c", "")]), System::Kbuild { linux: false });
         assert_eq!(of(&[("README", "")]), System::Unknown);
+        let dir = source(&[("lib/meson.build", ""), ("doc/Makefile", ""), ("README", "")]);
+        assert_eq!(inner(dir.path()), Some(dir.path().join("lib")));
     }
 
     #[test]
@@ -399,7 +426,11 @@ mod tests {
         let cmake = ("CMakeLists.txt", "project(x VERSION 1\n  DESCRIPTION \"A thing\" LANGUAGES C)");
         assert_eq!(of(&[cmake]).as_deref(), Some("A thing"));
         let readme = ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
-        assert_eq!(of(&[readme]).as_deref(), Some("Thing is a tool for things"));
+        assert_eq!(of(&[readme]).as_deref(), Some("Tool for things"));
+        let readme = ("README", "This is Ssh 2.0, a smallish server. Copyright me.\n");
+        assert_eq!(of(&[readme]).as_deref(), Some("Smallish server"));
+        let readme = ("README", "Please see LICENSE for the licence.\n\nThis is what was released today.\n");
+        assert_eq!(of(&[readme]), None);
         assert_eq!(of(&[]), None);
     }
 }

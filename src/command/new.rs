@@ -61,10 +61,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     fs_err::create_dir(&into)?;
     let unpacked = unpack::unpack(&archive.path, &into, Limits::default())?;
     let top = match &unpacked.tops[..] {
-        [only] if into.join(only).is_dir() => only.as_str(),
-        _ => ".",
+        [only] if into.join(only).is_dir() => into.join(only),
+        _ => into.clone(),
     };
-    let source = into.join(top);
+    let source = inspect::inner(&top).unwrap_or_else(|| top.clone());
+    let folder = source.strip_prefix(&into).unwrap_or(Path::new("")).to_string_lossy().into_owned();
     let system = inspect::system(&source);
     let version = version(&archive.file, package.as_str());
     let text = Recipe {
@@ -72,10 +73,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         package: &package,
         archive: &archive,
         version: &version,
-        top,
+        folder: if folder.is_empty() { "." } else { &folder },
         system: &system,
-        description: inspect::description(&source),
-        license: inspect::license(&source),
+        description: inspect::description(&source).or_else(|| inspect::description(&top)),
+        license: inspect::license(&source).or_else(|| inspect::license(&top)),
     }
     .text();
     keep(&archive, &download, &package)?;
@@ -261,7 +262,7 @@ struct Recipe<'a> {
     package: &'a PackageName,
     archive: &'a Archive,
     version: &'a str,
-    top: &'a str,
+    folder: &'a str,
     system: &'a System,
     description: Option<String>,
     license: Option<String>,
@@ -281,7 +282,7 @@ impl Recipe<'_> {
         set("URL", &url);
         set("TARBALL", &with_version(&self.archive.file));
         set("SHA256SUM", &self.archive.digest.to_string());
-        set("SRCDIR", &with_version(self.top));
+        set("SRCDIR", &with_version(self.folder));
         set("DEPENDS", needs);
         set("DESCRIPTION", &quoted(self.description.as_deref().unwrap_or(self.package.as_str())));
         match &self.license {
