@@ -1,6 +1,7 @@
 //! What an unpacked source tells of itself: how it is built, under which licence it comes, what it is.
 //! Guesses from files and their texts, for a person to look over; knows nothing of recipes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// How a source is built.
@@ -73,10 +74,11 @@ pub fn system(folder: &Path) -> System {
         System::Autoconf
     } else if has("meson.build") {
         System::Meson
+    } else if let Some(text) = configure.filter(|text| !has("CMakeLists.txt") || text.contains("CHOST")) {
+        // Beside CMake only where it knows what a cross compiler is.
+        System::Configure { host: text.contains("--host") }
     } else if has("CMakeLists.txt") {
         System::Cmake
-    } else if let Some(text) = configure {
-        System::Configure { host: text.contains("--host") }
     } else if has("configure.ac") || has("configure.in") {
         System::Autoreconf
     } else if let Some(makefile) = makefile {
@@ -171,6 +173,53 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
     (!line.starts_with('\t') && !name.is_empty() && name.chars().all(plain)).then_some((name, value))
 }
+
+/// Names of libraries that the configuration looks for, as it calls them.
+pub fn libraries(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for name in ["configure.ac", "configure.in", "CMakeLists.txt", "meson.build"] {
+        let text = text(&folder.join(name));
+        for (call, place) in CALLS {
+            for (at, _) in text.match_indices(call) {
+                let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
+                let arguments = text[at + call.len()..].split(')').next().unwrap_or_default();
+                if line.starts_with(['#', '*']) || line.starts_with("dnl") {
+                    continue;
+                }
+                let parts: Vec<&str> = match place {
+                    Place::First => arguments.split([',', ' ', '\n']).take(1).collect(),
+                    Place::Second => arguments.split(',').skip(1).take(1).flat_map(str::split_whitespace).collect(),
+                    Place::AfterFirst => arguments.split_whitespace().skip(1).collect(),
+                };
+                let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+                let bare = parts.iter().map(|part| part.trim_matches(['[', ']', '\'', '"', ' ', '(', ')']));
+                found.extend(
+                    bare.filter(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain))
+                        .map(str::to_owned),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Where a call names libraries.
+enum Place {
+    First,
+    Second,
+    AfterFirst,
+}
+
+/// Calls that look for libraries.
+const CALLS: &[(&str, Place)] = &[
+    ("AC_CHECK_LIB(", Place::First),
+    ("AC_SEARCH_LIBS(", Place::Second),
+    ("PKG_CHECK_MODULES(", Place::Second),
+    ("find_package(", Place::First),
+    ("pkg_check_modules(", Place::AfterFirst),
+    ("pkg_search_module(", Place::AfterFirst),
+    ("dependency(", Place::First),
+];
 
 /// The licence by its SPDX name, where the usual files hold a text that is known.
 pub fn license(folder: &Path) -> Option<String> {
@@ -379,6 +428,7 @@ mod tests {
         assert_eq!(of(&[("configure.ac", "")]), System::Autoreconf);
         assert_eq!(of(&[("meson.build", ""), ("Makefile", "")]), System::Meson);
         assert_eq!(of(&[("CMakeLists.txt", ""), ("configure", "#!/bin/sh\n")]), System::Cmake);
+        assert_eq!(of(&[("CMakeLists.txt", ""), ("configure", "$CHOST")]), System::Configure { host: false });
         assert_eq!(of(&[("configure", "case $1 in --host=*) ;; esac")]), System::Configure { host: true });
         assert_eq!(of(&[("Makefile", ""), ("scripts/kconfig/x.c", "")]), System::Kbuild { linux: false });
         assert_eq!(of(&[("README", "")]), System::Unknown);
@@ -401,6 +451,20 @@ mod tests {
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         assert_eq!((made.targets.join(" ").as_str(), made.destdir), ("lib tool", true));
         assert_eq!(made.tools, [tool("CC", "gcc")]);
+    }
+
+    #[test]
+    fn libraries_are_known_by_the_calls_that_look_for_them() {
+        let of = |name: &str, text: &str| {
+            let found = libraries(source(&[(name, text)]).path());
+            found.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let ac = "AC_CHECK_LIB([z], deflate)\ndnl AC_CHECK_LIB(x, y)\nAC_SEARCH_LIBS(f, [util crypt], x)\n\
+            \tPKG_CHECK_MODULES([SSL], [libssl >= 1.1 libcrypto])\n";
+        assert_eq!(of("configure.ac", ac), "crypt libcrypto libssl util z");
+        let cmake = "find_package(ZLIB REQUIRED)\n# find_package(No)\npkg_check_modules(X REQUIRED libmnl)\n";
+        assert_eq!(of("CMakeLists.txt", cmake), "REQUIRED ZLIB libmnl");
+        assert_eq!(of("meson.build", "z = dependency('zlib', required: false)\n"), "zlib");
     }
 
     #[test]
