@@ -54,6 +54,7 @@ impl Loaded {
             tree: &self.tree,
             places: &self.places,
             variables: &self.variables,
+            environment: &self.environment,
             runtime: self.runtime.digest,
             library: &self.library,
             platform: &self.platform,
@@ -208,7 +209,8 @@ pub fn read(
         text("BOARD", board),
         text("PRODUCT", product),
         text("OS_NAME", "Pygos"),
-        text("NUMJOBS", &settings.jobs.to_string()),
+        // What a recipe computes from it while it is read must not make its key depend on it.
+        text("NUMJOBS", "1"),
         text("SCRIPTDIR", &tree.root().to_string_lossy()),
         text("BUILDROOT", room::BUILD_ROOT),
         text("TCDIR", room::TOOLCHAIN),
@@ -268,6 +270,7 @@ pub fn read(
         .filter(|(name, value)| !value.starts_with("/mk/") && !constant.contains(&name.as_str()))
         .collect();
     variables.insert("HOSTTUPLE".to_owned(), evaluation.host);
+    variables.insert("NUMJOBS".to_owned(), settings.jobs.to_string());
     if let Some(release) = os_release.into_inner() {
         variables.insert("OS_RELEASE".to_owned(), release);
     }
