@@ -290,7 +290,7 @@ impl Ingredients<'_> {
             }
         }
         for other in recipe.other_folders() {
-            for (name, line) in self.digests.folder(&self.tree.root().join(&other))? {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
                 if name != "build" {
                     manifest.set(format!("file {}/{name}", other.display()), line);
                 }
