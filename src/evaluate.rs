@@ -95,10 +95,57 @@ pub struct Setting<'a> {
 
 /// Commands at the top level of a recipe that depend on nothing but what evaluation reports: the helpers, filters, and bash's own.
 const CLEAR: &[&str] = &[
-    "source", ".", "cat_file_merge", "cat_file_override", "file_path_override", "include_merge", "include_override", "sort", "tr",
-    "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev", "echo", "printf", "true", ":", "false",
-    "unset", "export", "local", "declare", "readonly", "return", "if", "then", "elif", "else", "fi", "for", "do", "done", "case",
-    "esac", "while", "until", "in", "!", "{", "}", "shopt", "basename", "dirname",
+    "source",
+    ".",
+    "cat_file_merge",
+    "cat_file_override",
+    "file_path_override",
+    "include_merge",
+    "include_override",
+    "sort",
+    "tr",
+    "sed",
+    "grep",
+    "cut",
+    "head",
+    "tail",
+    "uniq",
+    "awk",
+    "tsort",
+    "tac",
+    "wc",
+    "paste",
+    "rev",
+    "echo",
+    "printf",
+    "true",
+    ":",
+    "false",
+    "unset",
+    "export",
+    "local",
+    "declare",
+    "readonly",
+    "return",
+    "if",
+    "then",
+    "elif",
+    "else",
+    "fi",
+    "for",
+    "do",
+    "done",
+    "case",
+    "esac",
+    "while",
+    "until",
+    "in",
+    "!",
+    "{",
+    "}",
+    "shopt",
+    "basename",
+    "dirname",
 ];
 
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
@@ -121,7 +168,8 @@ fn runs_programs(text: &str) -> bool {
         }
         let assigns = |word: &str| {
             word.split_once('=').is_some_and(|(name, _)| {
-                !name.is_empty() && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                !name.is_empty()
+                    && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
             })
         };
         let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
@@ -306,6 +354,14 @@ impl<'a> Worker<'a> {
                 Kind::Recipe,
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
+        }
+        if own.split_once('\n').is_some_and(|(first, _)| first.ends_with('\r')) {
+            let shown = self.setting.tree.show(&recipe);
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}:1: lines end in carriage return and newline, which bash does not take"),
+            )
+            .hint(format!("`sed -i 's/\\r$//' {shown}` puts that right")));
         }
         for text in texts_below(&self.setting.tree.package(package.as_str())) {
             texts.push_str(&text);
@@ -817,7 +873,14 @@ mod tests {
         ] {
             assert!(!runs_programs(clear), "{clear}");
         }
-        for opaque in ["VERSION=$(git describe)", "V=`date`", "V=$(< file)", "[ -e /x ] && A=1", "mapfile -t X < list", "date"] {
+        for opaque in [
+            "VERSION=$(git describe)",
+            "V=`date`",
+            "V=$(< file)",
+            "[ -e /x ] && A=1",
+            "mapfile -t X < list",
+            "date",
+        ] {
             assert!(runs_programs(opaque), "{opaque}");
         }
     }

@@ -124,7 +124,10 @@ fn shorten(label: &str, value: &str) -> String {
         return format!("text {}", Digest::of(value).short());
     }
     let hex = |word: &str| word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit());
-    let words: Vec<String> = value.split(' ').map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() }).collect();
+    let words: Vec<String> = value
+        .split(' ')
+        .map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() })
+        .collect();
     if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
 }
 
@@ -209,6 +212,7 @@ impl Ingredients<'_> {
         let mut manifest = Manifest::default();
         let names = self.reachable(recipe)?;
         manifest.set("format", FORMAT);
+        manifest.set("package", recipe.name.as_str());
         manifest.set("platform", self.platform);
         manifest.set("runtime", self.runtime.to_string());
         if !self.rooms {
@@ -252,6 +256,14 @@ impl Ingredients<'_> {
         for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()))? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
+            }
+        }
+        for source in &recipe.evaluated.sources {
+            // Of a file that was sourced all that counts is above; a folder was asked for with all that it holds.
+            let path = self.tree.root().join(source);
+            if path.is_dir() {
+                let line = self.digests.line(&path)?.unwrap_or_default();
+                manifest.set(format!("source {}", source.display()), line);
             }
         }
         for name in &recipe.evaluated.lookups {

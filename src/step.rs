@@ -209,9 +209,9 @@ pub fn tree_mounts(
         .cloned()
         .collect();
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
-        for need in loaded.graph.closure(place) {
-            files.insert(Path::new("pkg").join(loaded.graph.packages[need].name.as_str()).join("build"));
-        }
+        // Any recipe may be asked for by name; which were, the helpers report.
+        files.retain(|file| !file.starts_with("pkg"));
+        files.insert(PathBuf::from("pkg"));
     }
     for file in files {
         mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));

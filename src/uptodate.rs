@@ -3,6 +3,7 @@
 //!
 //! Only an answer of "up to date" counts; anything else means that the plan has to be made.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::load::Loaded;
 use crate::store;
 
 /// First bytes of the file; changes with its form.
-const MAGIC: &[u8] = b"mk up to date 1\n";
+const MAGIC: &[u8] = b"mk up to date 2\n";
 
 /// What was asked for, as one digest: a different question has a different answer.
 fn question(settings: &Settings, board: &str, product: &str, packages: &[String]) -> Digest {
@@ -58,12 +59,19 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
     environment.sort();
     environment.dedup();
     bytes(environment.join("\0").as_bytes());
+    // A variable that comes to be may be one that a recipe names.
+    let mut names: Vec<&str> = settings.environment.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    bytes(names.join("\0").as_bytes());
     let mut seen = loaded.digests.seen();
     for recipe in &loaded.graph.packages {
         let view = loaded.build_root.deploy().join(recipe.name.as_str());
         // Through the link: the result itself must be there.
         let path = view.join(".");
-        seen.insert(path.clone(), fs_err::symlink_metadata(&path).ok().map(|meta| crate::filedigest::Stat::of(&meta)));
+        seen.insert(
+            path.clone(),
+            fs_err::symlink_metadata(&path).ok().map(|meta| crate::filedigest::Stat::of(&meta)),
+        );
     }
     for (path, stat) in &seen {
         let view = path.starts_with(loaded.build_root.root());
@@ -94,7 +102,13 @@ fn out_number(bytes: &mut impl FnMut(&[u8]), number: u64) {
 }
 
 /// The number of packages, if all that was asked for is there and nothing has changed since.
-pub fn check(settings: &Settings, build_root: &BuildRoot, board: &str, product: &str, packages: &[String]) -> Option<usize> {
+pub fn check(
+    settings: &Settings,
+    build_root: &BuildRoot,
+    board: &str,
+    product: &str,
+    packages: &[String],
+) -> Option<usize> {
     let text = std::fs::read(build_root.state().join("up-to-date")).ok()?;
     let mut rest = text.strip_prefix(MAGIC)?;
     let mut next = || -> Option<&[u8]> {
@@ -118,6 +132,10 @@ pub fn check(settings: &Settings, build_root: &BuildRoot, board: &str, product: 
         if settings.environment.get(name).is_none_or(|now| now != value) {
             return None;
         }
+    }
+    let names: HashSet<&[u8]> = next()?.split(|&b| b == 0).collect();
+    if settings.environment.keys().any(|name| !names.contains(name.as_bytes())) {
+        return None;
     }
     while let Some(path) = next() {
         let content = next()?;

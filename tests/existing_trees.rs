@@ -16,7 +16,11 @@ fn a_recipe_may_source_another_and_override_part_of_it() {
                  build() {\n\techo \"target build of $PKGNAME\"\n}\ndeploy() {\n\tmkdir \"$2/bin\"\n\tcp \"$1/text\" \"$2/bin\"\n}\n",
             )
             .package("file_host", "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"\n\nbuild() {\n\techo \"host build of $PKGNAME $VERSION, needs [$DEPENDS]\"\n\tls \"$PKGDEPLOYDIR\"\n}\n");
-        tree.builds("file_host").logs("file_host", "build", "host build of file_host 5, needs []\nfile_host\n");
+        tree.builds("file_host").logs(
+            "file_host",
+            "build",
+            "host build of file_host 5, needs []\nfile_host\n",
+        );
         assert_eq!(tree.deployed("file_host", "bin/text"), "source\n");
         tree.builds("file").logs("file", "build", "target build of file\n");
         // The sourced recipe is an input of the one that sources it.
@@ -93,14 +97,22 @@ fn prepare_may_load_another_recipe_in_the_middle_of_itself() {
         let tree = tree
             .archive("base-1.tar.gz", &[("base-1/text", "base\n")])
             .archive("a-1.tar.gz", &[("a-1/text", "mine\n")])
-            .package("base", "VERSION=1 URL=ARCHIVES TARBALL=base-1.tar.gz SRCDIR=base-1 SHA256SUM=SHA256(base-1.tar.gz)\nprepare() { echo \"base prepares in ${PWD##*/}\"; }\nbuild() { exit 1; }\n")
+            .file("pkg/base/1.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-mine\n+patched\n")
+            .package("base", "VERSION=1 URL=ARCHIVES TARBALL=base-1.tar.gz SRCDIR=base-1 SHA256SUM=SHA256(base-1.tar.gz)\nprepare() { apply_patches >/dev/null; echo \"base prepares in ${PWD##*/}\"; }\nbuild() { exit 1; }\n")
             .package(
                 "a",
                 "VERSION=2 URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\nDEPENDS=helper\n\
                  prepare() {\n\tinclude_pkg base\n\tprepare\n\techo \"$PKGNAME $SRCDIR $VERSION\"\n}\nbuild() { echo \"$PKGNAME $SRCDIR $VERSION\"; cat \"$1/text\"; }\n",
             )
             .package("helper", "");
-        tree.builds("a").logs("a", "prepare", "base prepares in a-1\nbase base-1 1\n").logs("a", "build", "a a-1 2\nmine\n");
+        tree.builds("a").logs("a", "prepare", "base prepares in a-1\nbase base-1 1\n").logs(
+            "a",
+            "build",
+            "a a-1 2\npatched\n",
+        );
+        // What was loaded is an input, patches and all.
+        tree.write("pkg/base/1.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-mine\n+patched again\n");
+        tree.builds("a").logs("a", "build", "a a-1 2\npatched again\n");
     }
 }
 
@@ -114,7 +126,11 @@ fn a_package_may_add_to_the_toolchain_in_place_of_its_deploy_folder() {
             .package("musl", "DEPENDS=gcc\ndeploy() {\n\tmkdir -p \"$2/include\" \"$2/lib\"\n\ttouch \"$2/include/stdio.h\" \"$2/lib/libc.so\"\n}\n")
             .package("toolchain", "DEPENDS=\"gcc musl\"\n")
             .package("zlib", "DEPENDS=\"toolchain musl\"\nbuild() {\n\t$TARGET-gcc\n\tls \"$TCDIR/$TARGET/include\"\n}\n");
-        tree.builds("zlib").logs("gcc", "build", "ld\n").logs("zlib", "build", "gcc\nld\nstddef.h\nstdio.h\n");
+        tree.builds("zlib").logs("gcc", "build", "ld\n").logs(
+            "zlib",
+            "build",
+            "gcc\nld\nstddef.h\nstdio.h\n",
+        );
         assert_eq!(tree.list_deployed("binutils"), [""; 0]);
     }
 }
@@ -135,18 +151,24 @@ fn a_recipe_may_sort_what_it_needs_with_tsort() {
 fn two_packages_may_have_one_source_folder_by_name() {
     for tree in Tree::both() {
         let recipe = |archive: &str, build: &str| {
-            format!("URL=ARCHIVES TARBALL={archive} SRCDIR=x SHA256SUM=SHA256({archive})\nprepare() {{ echo $PKGNAME >>text; }}\nbuild() {{ cat \"$1/text\"; {build} }}\n")
+            format!(
+                "URL=ARCHIVES TARBALL={archive} SRCDIR=x SHA256SUM=SHA256({archive})\nprepare() {{ echo $PKGNAME >>text; }}\nbuild() {{ cat \"$1/text\"; {build} }}\n"
+            )
         };
         let tree = tree
             .env("MK_JOBS", "4")
             .archive("x-1.tar.gz", &[("x/text", "one\n")])
             .archive("x-2.tar.gz", &[("x/text", "two\n")])
-            .package("kernel", &recipe("x-1.tar.gz", "echo object >\"$1/object\""))
-            .package("headers", &recipe("x-1.tar.gz", "ls \"$1\""))
+            .package("kernel", &recipe("x-1.tar.gz", "echo object >\"$1/object\";"))
+            .package("headers", &recipe("x-1.tar.gz", "ls \"$1\";"))
             .package("newer", &recipe("x-2.tar.gz", ""))
             .package("release-tiny", "DEPENDS='kernel headers newer'");
         tree.builds("");
-        tree.logs("kernel", "build", "one\nkernel\n").logs("headers", "build", "one\nheaders\ntext\n").logs("newer", "build", "two\nnewer\n");
+        tree.logs("kernel", "build", "one\nkernel\n").logs("headers", "build", "one\nheaders\ntext\n").logs(
+            "newer",
+            "build",
+            "two\nnewer\n",
+        );
     }
 }
 
@@ -191,7 +213,9 @@ fn a_recipe_may_find_files_of_its_own_folder_and_of_folders_that_it_names() {
 #[test]
 fn a_recipe_may_set_shell_options_of_its_own() {
     for tree in Tree::both() {
-        let tree = tree.package("a", "set +e\nshopt -s nullglob\nbuild() {\n\tfalse\n\techo none: *\n}\n").package("b", "set -u\nbuild() {\n\techo \"$nothing\"\n}\n");
+        let tree = tree
+            .package("a", "set +e\nshopt -s nullglob\nbuild() {\n\tfalse\n\techo none: *\n}\n")
+            .package("b", "set -u\nbuild() {\n\techo \"$nothing\"\n}\n");
         tree.builds("a").logs("a", "build", "none:\n");
         tree.mk("-q tiny demo b").has("error: b: build failed").has("nothing: unbound variable");
     }

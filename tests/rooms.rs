@@ -55,7 +55,11 @@ fn a_package_that_changes_another_s_file_of_the_toolchain_changes_it_for_those_t
             .package("needs-second", &format!("DEPENDS=second\n{look}"))
             .package("release-tiny", "DEPENDS='needs-first needs-second'");
         tree.builds("");
-        tree.logs("second", "build", "first\n").logs("needs-first", "build", "first\n").logs("needs-second", "build", "second\n");
+        tree.logs("second", "build", "first\n").logs("needs-first", "build", "first\n").logs(
+            "needs-second",
+            "build",
+            "second\n",
+        );
     }
 }
 
@@ -111,7 +115,10 @@ fn there_is_no_network_in_a_room() {
 
 #[test]
 fn a_step_is_an_ordinary_user_with_processes_and_a_name_of_its_own() {
-    let tree = Tree::new().package("a", "build() { id -u; id -g; id -un; uname -n; echo /proc/[0-9]* | wc -w | sed 's/^[1-9]$/few/'; }");
+    let tree = Tree::new().package(
+        "a",
+        "build() { id -u; id -g; id -un; uname -n; echo /proc/[0-9]* | wc -w | sed 's/^[1-9]$/few/'; }",
+    );
     tree.builds("a").logs("a", "build", "1000\n1000\nmk\nmk\nfew\n");
 }
 
@@ -129,7 +136,13 @@ fn a_source_stays_what_was_unpacked_although_steps_write_into_it() {
             .package("c", &format!("{head}DEPENDS=b\nbuild() {{ {show}; }}"));
         tree.builds("c");
         let pristine = "644 1600000000 change\n644 1600000000 keep\n755 1600000000 sub\nbefore\n";
-        let of_folder = |log: String| log.lines().map(|line| if line.ends_with(" sub") { "755 1600000000 sub" } else { line }.to_owned() + "\n").collect::<String>();
+        let of_folder = |log: String| {
+            log.lines()
+                .map(|line| {
+                    if line.ends_with(" sub") { "755 1600000000 sub" } else { line }.to_owned() + "\n"
+                })
+                .collect::<String>()
+        };
         assert_eq!(of_folder(tree.log("a", "build")), format!("{pristine}spoilt\n"));
         tree.logs("b", "build", "prepared\n").logs("b", "deploy", "spoilt\n");
         assert_eq!(of_folder(tree.log("c", "build")), pristine);
@@ -165,7 +178,9 @@ fn nothing_is_left_mounted_running_or_lying_about() {
     for tree in Tree::both() {
         // Nobody else on this machine sleeps for so long.
         let seconds = 1_000_000 + std::process::id();
-        let run_away = format!("sleep {seconds} & setsid sleep {seconds} & (setsid nohup sleep {seconds} >/dev/null 2>&1 &)");
+        let run_away = format!(
+            "sleep {seconds} & setsid sleep {seconds} & (setsid nohup sleep {seconds} >/dev/null 2>&1 &)"
+        );
         let tree = tree
             .package("good", &format!("build() {{\n{run_away}\n}}"))
             .package("bad", &format!("build() {{\n{run_away}\nfalse\n}}"));
@@ -176,7 +191,8 @@ fn nothing_is_left_mounted_running_or_lying_about() {
         for entry in fs_err::read_dir("/proc").unwrap().flatten() {
             let mut words = Vec::new();
             // A process may end while it is looked at.
-            let _ = fs_err::File::open(entry.path().join("cmdline")).and_then(|mut file| file.read_to_end(&mut words));
+            let _ = fs_err::File::open(entry.path().join("cmdline"))
+                .and_then(|mut file| file.read_to_end(&mut words));
             let words = String::from_utf8_lossy(&words).replace('\0', " ");
             assert!(!words.contains(&seconds.to_string()), "still there: {words}");
         }
