@@ -269,16 +269,9 @@ impl Ingredients<'_> {
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(name)?);
         }
-        let text: String = recipe.functions().values().map(|f| f.text.as_str()).collect();
-        for place in ["board", "product"] {
-            // A recipe that goes to these folders by itself, past the helpers, has all of them as input.
-            if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}"))
-            {
-                manifest.set(
-                    format!("folder {place}"),
-                    self.digests.line(&self.tree.root().join(place))?.unwrap_or_default(),
-                );
-            }
+        for place in named_places(self.tree, recipe) {
+            let line = self.digests.line(&self.tree.root().join(&place))?.unwrap_or_else(|| "-".to_owned());
+            manifest.set(format!("folder {}", place.display()), line);
         }
         for tool in recipe.host_tools() {
             manifest.set(format!("tool {tool}"), self.tool(tool)?);
@@ -309,6 +302,38 @@ impl Ingredients<'_> {
         }
         Ok("-".to_owned())
     }
+}
+
+/// Files and folders of the tree that a recipe goes to by itself, past the helpers, relative to the tree: what its text says
+/// after `$SCRIPTDIR/`, as far as that is plain. They are in its room and all that they hold is an input.
+pub fn named_places(tree: &Tree, recipe: &Recipe) -> BTreeSet<PathBuf> {
+    let own = fs_err::read(tree.recipe(recipe.name.as_str())).unwrap_or_default();
+    let own = String::from_utf8_lossy(&own);
+    let functions = recipe.functions().values().map(|function| function.text.as_str());
+    let folder = PathBuf::from("pkg").join(recipe.name.as_str());
+    let mut found = BTreeSet::new();
+    for text in functions.chain([&*own]) {
+        for (at, start) in text.match_indices("SCRIPTDIR") {
+            let rest = &text[at + start.len()..];
+            let Some(rest) = rest.strip_prefix('}').unwrap_or(rest).strip_prefix('/') else { continue };
+            let plain = |c: char| !(c.is_ascii_alphanumeric() || "._+-@/".contains(c));
+            let end = rest.find(plain).unwrap_or(rest.len());
+            // The rest of a name that only bash can know.
+            let computed = rest[end..].starts_with(['$', '*', '?', '[', '{', '`']);
+            let path = if computed { rest[..end].rsplit_once('/').map_or("", |(path, _)| path) } else { &rest[..end] };
+            let path = PathBuf::from(path.trim_end_matches('/'));
+            let recipe_of_another = path.starts_with("pkg") && path.ends_with("build");
+            let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+            if path.components().count() > usize::from(path.starts_with("pkg"))
+                && plain
+                && !recipe_of_another
+                && !path.starts_with(&folder)
+            {
+                found.insert(path);
+            }
+        }
+    }
+    found
 }
 
 /// Which ingredients matter to `prepare`: not the other steps' functions, and no other package.

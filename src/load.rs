@@ -221,11 +221,13 @@ pub fn read(
         text("LINUXPKG", "linux"),
     ];
     let os_release = std::sync::OnceLock::new();
+    let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
         places: &places,
         base: &base,
+        library: &library,
         release: &|| os_release.get_or_init(|| release(&tree)).clone(),
         environment: &settings.environment,
         limit: settings.evaluation_limit,
@@ -271,7 +273,6 @@ pub fn read(
     for (name, variable) in &evaluation.environment.variables {
         variables.insert(name.clone(), variable.value.clone());
     }
-    let library = runtime::functions().into_iter().collect();
     let digests = FileDigests::load(&store.digests());
     for place in &places {
         for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {

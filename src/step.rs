@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Result;
 use crate::evaluate::quote;
 use crate::event::Frame;
+use crate::key;
 use crate::layout::room as inside;
 use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
@@ -208,6 +209,7 @@ pub fn tree_mounts(
         .filter(|path| path.is_relative() && !path.starts_with(&folder))
         .cloned()
         .collect();
+    files.extend(key::named_places(&loaded.tree, recipe).into_iter().filter(|path| loaded.tree.root().join(path).exists()));
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
         // Any recipe may be asked for by name; which were, the helpers report.
         files.retain(|file| !file.starts_with("pkg"));
@@ -215,12 +217,6 @@ pub fn tree_mounts(
     }
     for file in files {
         mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));
-    }
-    let text: String = recipe.functions().values().map(|function| function.text.as_str()).collect();
-    for place in ["board", "product"] {
-        if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}")) {
-            mounts.push(bind(loaded.tree.root().join(place), tree.join(place), false));
-        }
     }
     for (from, to) in loaded.places.iter().zip(inside::CONFIG) {
         if from.is_dir() {

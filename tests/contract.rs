@@ -541,12 +541,12 @@ fn of_the_caller_s_environment_a_recipe_sees_what_its_text_names() {
         let tree = tree
             .env("MY_WISH", "granted")
             .env("OTHER", "x")
-            .package("a", "build() { echo $MY_WISH; env | grep -c OTHE[R] || true; }");
-        tree.builds("a").logs("a", "build", "granted\n0\n");
+            .package("a", "build() { echo \"[$MY_WISH]\"; env | grep -c OTHE[R] || true; }");
+        tree.builds("a").logs("a", "build", "[granted]\n0\n");
         let tree = tree.without_env("MY_WISH");
-        tree.builds("a").logs("a", "build", "\n0\n");
+        tree.builds("a").logs("a", "build", "[]\n0\n");
         let tree = tree.env("MY_WISH", "new");
-        tree.builds("a").logs("a", "build", "new\n0\n");
+        tree.builds("a").logs("a", "build", "[new]\n0\n");
     }
 }
 

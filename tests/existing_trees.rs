@@ -211,6 +211,37 @@ fn a_recipe_may_find_files_of_its_own_folder_and_of_folders_that_it_names() {
 }
 
 #[test]
+fn a_recipe_may_read_files_by_itself_while_it_is_read() {
+    for read in ["$(head -n 1 \"$SCRIPTDIR/version\")", "$(<\"$SCRIPTDIR/version\")", "$(sort \"$SCRIPTDIR/version\" | tail -n 1)"] {
+        for tree in Tree::both() {
+            let tree = tree.file("version", "1.0\n").package("a", &format!("VERSION={read}\nbuild() {{\n\techo \"$VERSION\"\n}}\n"));
+            tree.builds("a").logs("a", "build", "1.0\n");
+            tree.write("version", "2.0\n");
+            tree.builds("a").logs("a", "build", "2.0\n");
+        }
+    }
+}
+
+#[test]
+fn a_recipe_may_go_to_any_place_of_the_tree_that_its_text_names() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("scripts/tools.sh", "tool() { echo one; }\n")
+            .file("pkg/other/table", "other\n")
+            .file("pkg/other/build", "")
+            .file("overlay/etc/motd", "hello\n")
+            .file("overlay/etc/issue", "issue\n")
+            .package("a", "source \"$SCRIPTDIR/scripts/tools.sh\"\nbuild() {\n\ttool\n\tcat \"$SCRIPTDIR/pkg/other/table\" \"${SCRIPTDIR}/overlay/etc/\"*\n}\n");
+        tree.builds("a").logs("a", "build", "one\nother\nissue\nhello\n");
+        for (path, text) in [("scripts/tools.sh", "tool() { echo two; }\n"), ("pkg/other/table", "new\n"), ("overlay/etc/motd", "bye\n")] {
+            tree.write(path, text);
+            tree.builds("a");
+        }
+        tree.logs("a", "build", "two\nnew\nissue\nbye\n");
+    }
+}
+
+#[test]
 fn a_recipe_may_set_shell_options_of_its_own() {
     for tree in Tree::both() {
         let tree = tree

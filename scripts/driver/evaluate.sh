@@ -3,11 +3,21 @@
 # Standard output (descriptor 3 below): answers, each a word and its value, both ended by NUL; `end` closes the answer of one recipe.
 # Standard error (descriptor 4 below): takes what a recipe prints while it is sourced.
 # Standard input: requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
+# A request of the name `=` holds the path of a bash text that evaluates plain recipes and writes their answers itself.
 # The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
 # Its answer holds what configuration (TOOLCHAIN) adds to them.
 
 mk_report() {
 	printf '%s\0%s\0' "$1" "$2" >&3
+}
+
+# Reports a failed command, and the line outside of the library that it comes from.
+mk_failed() {
+	local i
+	for ((i = 1; i < ${#BASH_SOURCE[@]} - 1; i++)); do
+		[ "${BASH_SOURCE[i]}" = "$MK_LIBRARY" ] || break
+	done
+	mk_report failed "$1"$'\n'"${BASH_LINENO[i - 1]}"$'\n'"${BASH_SOURCE[i]}"$'\n'"$2"
 }
 
 mk_evaluate() {
@@ -19,7 +29,7 @@ mk_evaluate() {
 		shift
 	done
 	trap 'mk_report unfinished "$?"' EXIT
-	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
+	trap 'mk_failed "$?" "$BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
 	builtin source "$mk_recipe" < /dev/null
@@ -41,6 +51,9 @@ mk_dump() {
 	mapfile -t mk_lines < "$MK_SCRATCH"
 	declare -F "${mk_lines[@]##* }" > "$MK_SCRATCH"
 	mapfile -t mk_lines < "$MK_SCRATCH"
+	# It turns function tracing on, which recipes must not find so.
+	shopt -u extdebug
+	set +ET
 	for mk_line in "${mk_lines[@]}"; do
 		mk_file="${mk_line#* }"
 		mk_number="${mk_file%% *}"
@@ -67,6 +80,8 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		include_merge TOOLCHAIN < /dev/null
 		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
 		mk_dump
+	elif [ "$mk_name" = "=" ]; then
+		builtin source "$mk_recipe" >&3
 	else
 		(mk_evaluate "$mk_name" "$mk_recipe" "${mk_words[@]}")
 	fi

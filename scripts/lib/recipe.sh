@@ -17,6 +17,11 @@ source() {
 
 # mk_source FILE [ARG…]: the builtin, but what FILE declares is everybody's, as it is where no function stands between.
 mk_source() {
+	if [[ "$1" == */* ]] && [ ! -e "$1" ]; then
+		# A builtin that fails in here would be told of as the library's.
+		printf '%s: line %s: %s: No such file or directory\n' "${BASH_SOURCE[2]}" "${BASH_LINENO[1]}" "$1" >&2
+		return 1
+	fi
 	builtin source "$@"
 	# Without a variable of its own, which would be among those of the file.
 	set -- "$?" "$(local -p)"
