@@ -320,7 +320,11 @@ pub fn named_places(tree: &Tree, recipe: &Recipe) -> BTreeSet<PathBuf> {
             let end = rest.find(plain).unwrap_or(rest.len());
             // The rest of a name that only bash can know.
             let computed = rest[end..].starts_with(['$', '*', '?', '[', '{', '`']);
-            let path = if computed { rest[..end].rsplit_once('/').map_or("", |(path, _)| path) } else { &rest[..end] };
+            let path = if computed {
+                rest[..end].rsplit_once('/').map_or("", |(path, _)| path)
+            } else {
+                &rest[..end]
+            };
             let path = PathBuf::from(path.trim_end_matches('/'));
             let recipe_of_another = path.starts_with("pkg") && path.ends_with("build");
             let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));

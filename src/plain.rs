@@ -44,8 +44,9 @@ const CLEAR: &[&str] = &[
 ];
 
 /// Commands that are as clear behind a pipe: at its beginning they would read a file.
-const FILTERS: &[&str] =
-    &["sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev"];
+const FILTERS: &[&str] = &[
+    "sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev",
+];
 
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
 /// understood counts as running programs, which costs a little time and never an answer.

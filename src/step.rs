@@ -209,7 +209,11 @@ pub fn tree_mounts(
         .filter(|path| path.is_relative() && !path.starts_with(&folder))
         .cloned()
         .collect();
-    files.extend(key::named_places(&loaded.tree, recipe).into_iter().filter(|path| loaded.tree.root().join(path).exists()));
+    files.extend(
+        key::named_places(&loaded.tree, recipe)
+            .into_iter()
+            .filter(|path| loaded.tree.root().join(path).exists()),
+    );
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
         // Any recipe may be asked for by name; which were, the helpers report.
         files.retain(|file| !file.starts_with("pkg"));

@@ -46,7 +46,8 @@ fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
 #[test]
 fn names_that_are_no_names_are_refused() {
     let tree = Tree::new().package("a", "");
-    let hint = "! hint: names are made of letters, digits, `.`, `_`, `+`, `-`, `@` and start with none of `.`, `-`";
+    let hint =
+        "! hint: names are made of letters, digits, `.`, `_`, `+`, `-`, `@` and start with none of `.`, `-`";
     for (words, shown, what) in [
         (["ti ny", "demo", "a"], "ti ny", "board"),
         (["../tiny", "demo", "a"], "../tiny", "board"),
@@ -58,9 +59,11 @@ fn names_that_are_no_names_are_refused() {
         (["tiny", "demo", "a\u{1b}[31m"], "a\\u{1b}[31m", "package"),
         (["tiny", "demo", "a\nb"], "a\\nb", "package"),
     ] {
-        tree.mk_words(&[&["plan"], &words[..]].concat()).is(&format!("! error: `{shown}` cannot be the name of a {what}\n{hint}\nstatus 2\n"));
+        tree.mk_words(&[&["plan"], &words[..]].concat())
+            .is(&format!("! error: `{shown}` cannot be the name of a {what}\n{hint}\nstatus 2\n"));
     }
-    tree.mk_words(&["plan", "--", "tiny", "demo", "-rf"]).is(&format!("! error: `-rf` cannot be the name of a package\n{hint}\nstatus 2\n"));
+    tree.mk_words(&["plan", "--", "tiny", "demo", "-rf"])
+        .is(&format!("! error: `-rf` cannot be the name of a package\n{hint}\nstatus 2\n"));
     tree.mk("plan tiny demo -rf").has("! error: unexpected argument `-r` found").has("status 2");
 }
 
@@ -69,7 +72,10 @@ fn too_few_words_and_unknown_options_are_errors_of_usage() {
     let tree = Tree::new();
     tree.mk("").has("status 2");
     tree.mk("tiny").has("PRODUCT").has("status 2");
-    tree.mk("--kepe-going tiny demo").has("! error: unexpected argument `--kepe-going` found").has("--keep-going").has("status 2");
+    tree.mk("--kepe-going tiny demo")
+        .has("! error: unexpected argument `--kepe-going` found")
+        .has("--keep-going")
+        .has("status 2");
     tree.mk("--rooms perhaps tiny demo").has("perhaps").has("auto, always, never").has("status 2");
 }
 
@@ -105,7 +111,9 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
 
 #[test]
 fn a_recipe_that_does_not_parse_is_named_with_its_line() {
-    let tree = Tree::new().package("a", "VERSION=1\nbuild() {\n\tif true; then\n\t\techo\n}\n").package("b", "DEPENDS=a");
+    let tree = Tree::new()
+        .package("a", "VERSION=1\nbuild() {\n\tif true; then\n\t\techo\n}\n")
+        .package("b", "DEPENDS=a");
     tree.mk("plan tiny demo b").is("
         ! error: pkg/a/build:5: syntax error near unexpected token `}'
         status 3
@@ -136,7 +144,8 @@ fn a_recipe_whose_command_fails_while_it_is_read_is_named_with_its_line() {
 
 #[test]
 fn a_recipe_that_prints_while_it_is_read_is_warned_of_and_built() {
-    let tree = Tree::new().package("a", "echo 'hello from a'\necho loud >&2\nVERSION=1\nbuild() { true $VERSION; }\n");
+    let tree = Tree::new()
+        .package("a", "echo 'hello from a'\necho loud >&2\nVERSION=1\nbuild() { true $VERSION; }\n");
     tree.mk("tiny demo a").is("
         ! warning: pkg/a/build prints while it is read: `hello from a`
         ! a: build
@@ -187,7 +196,10 @@ fn a_variable_of_the_contract_that_is_an_array_is_named() {
 
 #[test]
 fn an_unknown_dependency_is_named_with_its_nearest_and_the_recipe() {
-    let tree = Tree::new().package("openssl", "").package("foo", "DEPENDS='opensll'").package("bar", "DEPENDS='really-not-there'");
+    let tree = Tree::new()
+        .package("openssl", "")
+        .package("foo", "DEPENDS='opensll'")
+        .package("bar", "DEPENDS='really-not-there'");
     tree.mk("plan tiny demo foo").is("
         ! error: pkg/foo/build: DEPENDS names unknown package `opensll`
         ! hint: did you mean `openssl`?
@@ -202,9 +214,13 @@ fn an_unknown_dependency_is_named_with_its_nearest_and_the_recipe() {
 
 #[test]
 fn a_dependency_s_name_must_be_one() {
-    for (depends, shown) in [("../x", "../x"), ("a/b", "a/b"), ("-x", "-x"), ("$'x\\e[0m'", "x\\u{1b}[0m"), ("'größe'", "größe")] {
+    for (depends, shown) in
+        [("../x", "../x"), ("a/b", "a/b"), ("-x", "-x"), ("$'x\\e[0m'", "x\\u{1b}[0m"), ("'größe'", "größe")]
+    {
         let tree = Tree::new().package("a", &format!("DEPENDS={depends}"));
-        tree.mk("plan tiny demo a").is(&format!("! error: pkg/a/build: DEPENDS: `{shown}` cannot be the name of a package\nstatus 3\n"));
+        tree.mk("plan tiny demo a").is(&format!(
+            "! error: pkg/a/build: DEPENDS: `{shown}` cannot be the name of a package\nstatus 3\n"
+        ));
     }
 }
 
@@ -217,8 +233,10 @@ fn a_recipe_that_needs_itself_and_a_cycle_are_told_as_such() {
         .package("openssl", "DEPENDS='ca-certs zlib'")
         .package("ca-certs", "DEPENDS=curl")
         .package("zlib", "");
-    tree.mk("plan tiny demo self").is("! error: pkg/self/build: DEPENDS names the package itself\nstatus 3\n");
-    tree.mk("plan tiny demo top").is("! error: dependency cycle: ca-certs → curl → openssl → ca-certs\nstatus 3\n");
+    tree.mk("plan tiny demo self")
+        .is("! error: pkg/self/build: DEPENDS names the package itself\nstatus 3\n");
+    tree.mk("plan tiny demo top")
+        .is("! error: dependency cycle: ca-certs → curl → openssl → ca-certs\nstatus 3\n");
 }
 
 #[test]
@@ -230,8 +248,14 @@ fn an_archive_without_digest_or_folder_and_one_that_is_no_file_name_are_refused(
         ("TARBALL=a.tar.gz SRCDIR=a SHA256SUM=123".to_owned(), "SHA256SUM: "),
         (format!("TARBALL=../a.tar.gz SRCDIR=a SHA256SUM={digest}"), "TARBALL `../a.tar.gz` is no file name"),
         (format!("TARBALL='a b.tar' SRCDIR=a SHA256SUM={digest}"), "TARBALL `a b.tar` is no file name"),
-        (format!("TARBALL=a.tar SRCDIR=../a SHA256SUM={digest}"), "SRCDIR `../a` is no folder inside an archive"),
-        (format!("TARBALL=a.tar SRCDIR=/etc SHA256SUM={digest}"), "SRCDIR `/etc` is no folder inside an archive"),
+        (
+            format!("TARBALL=a.tar SRCDIR=../a SHA256SUM={digest}"),
+            "SRCDIR `../a` is no folder inside an archive",
+        ),
+        (
+            format!("TARBALL=a.tar SRCDIR=/etc SHA256SUM={digest}"),
+            "SRCDIR `/etc` is no folder inside an archive",
+        ),
     ] {
         let tree = Tree::new().package("a", &recipe);
         tree.mk("plan tiny demo a").has(&format!("! error: pkg/a/build: {message}")).has("status 3");
@@ -241,9 +265,10 @@ fn an_archive_without_digest_or_folder_and_one_that_is_no_file_name_are_refused(
 #[test]
 fn a_source_folder_that_the_archive_lacks_is_told_with_those_that_it_has() {
     for tree in Tree::both() {
-        let tree = tree
-            .archive("a-1.tar.gz", &[("a-1.0/file", "x")])
-            .package("a", "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\nbuild() { :; true; }");
+        let tree = tree.archive("a-1.tar.gz", &[("a-1.0/file", "x")]).package(
+            "a",
+            "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\nbuild() { :; true; }",
+        );
         tree.mk("-q tiny demo a").has("! error: a: ").has("a-1.0").has("SRCDIR").has("status 3");
     }
 }
@@ -251,7 +276,8 @@ fn a_source_folder_that_the_archive_lacks_is_told_with_those_that_it_has() {
 #[test]
 fn a_recipe_that_is_no_text_is_refused() {
     let tree = Tree::new().package("a", "VERSION=1\0\n");
-    tree.mk("plan tiny demo a").is("! error: `pkg/a/build` is no bash script: it holds a NUL byte\nstatus 3\n");
+    tree.mk("plan tiny demo a")
+        .is("! error: `pkg/a/build` is no bash script: it holds a NUL byte\nstatus 3\n");
     let tree = Tree::new().file("pkg/a/build/file", "");
     tree.mk("plan tiny demo a").has("unknown package `a`").has("status 2");
 }
@@ -264,15 +290,23 @@ fn a_toolchain_file_that_is_wrong_is_named() {
     tree.mk("plan tiny demo a").has("prints while it is read").has("hello").has("status 3");
     let tree = Tree::new().package("a", "").file("board/tiny/TOOLCHAIN", "exit 3\n");
     tree.mk("plan tiny demo a").has("TOOLCHAIN").has("status 3");
-    let tree = Tree::new().env("MK_EVALUATION_LIMIT", "1").package("a", "").file("board/tiny/TOOLCHAIN", "sleep 1000\n");
+    let tree = Tree::new()
+        .env("MK_EVALUATION_LIMIT", "1")
+        .package("a", "")
+        .file("board/tiny/TOOLCHAIN", "sleep 1000\n");
     tree.mk("plan tiny demo a").has("TOOLCHAIN").has("status 3");
 }
 
 #[test]
 fn hostile_text_of_a_recipe_has_no_power_over_the_terminal() {
-    let tree = Tree::new().package("a", "build() {\n\tprintf 'error: \\033[2J\\033]0;title\\007 \\r over\\n'\n\tfalse\n}\n");
+    let tree = Tree::new()
+        .package("a", "build() {\n\tprintf 'error: \\033[2J\\033]0;title\\007 \\r over\\n'\n\tfalse\n}\n");
     let ran = tree.mk("tiny demo a");
-    assert!(!ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\r') && !ran.stderr.contains('\u{7}'), "{:?}", ran.stderr);
+    assert!(
+        !ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\r') && !ran.stderr.contains('\u{7}'),
+        "{:?}",
+        ran.stderr
+    );
     let tree = Tree::new().package("a", "VERSION=$'1\\e[31m'\n");
     let ran = tree.mk("plan tiny demo a");
     assert!(!ran.stdout.contains('\u{1b}'), "{:?}", ran.stdout);
@@ -297,7 +331,10 @@ fn a_read_only_workspace_is_said_so_and_planned_in_all_the_same() {
     let is_root = fs_err::write(workspace.join("probe"), "").is_ok();
     tree.mk("plan tiny demo a").is("build  a 1  (never built)\n");
     if !is_root {
-        tree.mk("tiny demo a").has("Permission denied").has("hint: the folder must be writable").has("status 5");
+        tree.mk("tiny demo a")
+            .has("Permission denied")
+            .has("hint: the folder must be writable")
+            .has("status 5");
     }
     fs_err::set_permissions(&workspace, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -312,9 +349,10 @@ fn a_store_that_is_none_is_left_alone() {
 
 #[test]
 fn a_file_that_lies_where_a_result_is_shown_gives_way_and_a_source_folder_does_not() {
-    let tree = Tree::new()
-        .archive("a-1.tar.gz", &[("a-1/text", "text\n")])
-        .package("a", "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\ndeploy() { touch $2/x; }");
+    let tree = Tree::new().archive("a-1.tar.gz", &[("a-1/text", "text\n")]).package(
+        "a",
+        "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\ndeploy() { touch $2/x; }",
+    );
     fs_err::create_dir_all(tree.at("workspace/src/a-1")).unwrap();
     fs_err::write(tree.at("workspace/src/a-1/mine"), "mine").unwrap();
     fs_err::create_dir_all(tree.built("deploy/a/old")).unwrap();

@@ -212,9 +212,15 @@ fn a_recipe_may_find_files_of_its_own_folder_and_of_folders_that_it_names() {
 
 #[test]
 fn a_recipe_may_read_files_by_itself_while_it_is_read() {
-    for read in ["$(head -n 1 \"$SCRIPTDIR/version\")", "$(<\"$SCRIPTDIR/version\")", "$(sort \"$SCRIPTDIR/version\" | tail -n 1)"] {
+    for read in [
+        "$(head -n 1 \"$SCRIPTDIR/version\")",
+        "$(<\"$SCRIPTDIR/version\")",
+        "$(sort \"$SCRIPTDIR/version\" | tail -n 1)",
+    ] {
         for tree in Tree::both() {
-            let tree = tree.file("version", "1.0\n").package("a", &format!("VERSION={read}\nbuild() {{\n\techo \"$VERSION\"\n}}\n"));
+            let tree = tree
+                .file("version", "1.0\n")
+                .package("a", &format!("VERSION={read}\nbuild() {{\n\techo \"$VERSION\"\n}}\n"));
             tree.builds("a").logs("a", "build", "1.0\n");
             tree.write("version", "2.0\n");
             tree.builds("a").logs("a", "build", "2.0\n");
@@ -233,7 +239,11 @@ fn a_recipe_may_go_to_any_place_of_the_tree_that_its_text_names() {
             .file("overlay/etc/issue", "issue\n")
             .package("a", "source \"$SCRIPTDIR/scripts/tools.sh\"\nbuild() {\n\ttool\n\tcat \"$SCRIPTDIR/pkg/other/table\" \"${SCRIPTDIR}/overlay/etc/\"*\n}\n");
         tree.builds("a").logs("a", "build", "one\nother\nissue\nhello\n");
-        for (path, text) in [("scripts/tools.sh", "tool() { echo two; }\n"), ("pkg/other/table", "new\n"), ("overlay/etc/motd", "bye\n")] {
+        for (path, text) in [
+            ("scripts/tools.sh", "tool() { echo two; }\n"),
+            ("pkg/other/table", "new\n"),
+            ("overlay/etc/motd", "bye\n"),
+        ] {
             tree.write(path, text);
             tree.builds("a");
         }
