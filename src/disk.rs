@@ -4,24 +4,41 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::error::{Error, Result};
+
+/// How the names of unfinished files begin.
+pub const NEW: &str = ".new-";
 
 /// Writes beside the file and renames: it is there whole or as it was.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(|error| {
-            Error::from(std::io::Error::new(
-                error.kind(),
-                format!("cannot write in `{}`: {error}", folder.display()),
-            ))
-        })?;
-    file.write_all(content).map_err(|e| Error::from(e).context(format!("`{}`", path.display())))?;
-    file.persist(path).map_err(|e| Error::from(e.error).context(format!("`{}`", path.display())))?;
-    Ok(())
+    write_by_way_of(path.parent().unwrap_or(Path::new(".")), path, content)
+}
+
+/// Writes in `folder`, on the same file system, and renames.
+pub fn write_by_way_of(folder: &Path, path: &Path, content: &[u8]) -> Result<()> {
+    let failed =
+        |error: std::io::Error| Error::from(error).context(format!("cannot write `{}`", path.display()));
+    let mut tries = 0;
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(NEW)
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        let (file, temporary) = file.into_parts();
+        // Who sweeps sees by the lock that its writer lives.
+        let mut file =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))?;
+        file.write_all(content).map_err(failed)?;
+        match temporary.persist(path) {
+            Ok(()) => return Ok(()),
+            // Swept in the moment before it was locked.
+            Err(gone) if gone.error.kind() == std::io::ErrorKind::NotFound && tries < 3 => tries += 1,
+            Err(error) => return Err(failed(error.error)),
+        }
+    }
 }
 
 /// Removes a folder with all below it, also where folders are read only; nothing there is fine.

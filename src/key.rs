@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{identifiers, texts_below};
+use crate::evaluate::{Evaluated, identifiers, texts_below};
 use crate::filedigest::FileDigests;
-use crate::layout::Tree;
+use crate::layout::{Tree, room};
 use crate::recipe::Recipe;
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
@@ -37,15 +37,8 @@ impl Manifest {
 
     /// Reads a manifest back from its text.
     pub fn parse(text: &str) -> Manifest {
-        let unescape = |text: &str| text.replace("\\n", "\n").replace("\\\\", "\\");
-        Manifest(
-            text.lines()
-                .filter_map(|line| line.split_once(" = "))
-                .map(|(label, value)| {
-                    (label.to_owned(), unescape_exactly(value).unwrap_or_else(|| unescape(value)))
-                })
-                .collect(),
-        )
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        Manifest(pairs.filter_map(|(label, value)| Some((unescape(label)?, unescape(value)?))).collect())
     }
 
     /// The ingredients whose labels `keep` accepts.
@@ -92,24 +85,28 @@ impl Manifest {
     }
 }
 
-/// One line per ingredient, sorted; a line break in a value is written `\n`.
+/// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (label, value) in &self.0 {
-            writeln!(f, "{label} = {}", value.replace('\\', "\\\\").replace('\n', "\\n"))?;
+            writeln!(f, "{} = {}", escape(label).replace(" = ", " \\= "), escape(value))?;
         }
         Ok(())
     }
 }
 
-fn unescape_exactly(text: &str) -> Option<String> {
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
+}
+
+fn unescape(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next()? {
                 'n' => out.push('\n'),
-                '\\' => out.push('\\'),
+                other @ ('\\' | '=') => out.push(other),
                 _ => return None,
             },
             c => out.push(c),
@@ -140,6 +137,8 @@ pub struct Ingredients<'a> {
     pub places: &'a [PathBuf; 3],
     /// Variables a recipe may see: the driver's own and those of configuration.
     pub variables: &'a BTreeMap<String, String>,
+    /// What the TOOLCHAIN files set: functions, and attributes of variables.
+    pub environment: &'a Evaluated,
     /// Digest of the runtime library.
     pub runtime: Digest,
     /// The library's functions, name and text.
@@ -173,38 +172,77 @@ impl Ingredients<'_> {
             }
         };
         self.digests.note(&self.tree.recipe(recipe.name.as_str()));
-        let recipe_text = fs_err::read(self.tree.recipe(recipe.name.as_str())).unwrap_or_default();
-        let recipe_text = String::from_utf8_lossy(&recipe_text).into_owned();
-        add(&mut names, &mut fresh, &recipe_text);
-        for function in recipe.functions().values() {
-            add(&mut names, &mut fresh, &function.text);
-        }
         for source in &recipe.evaluated.sources {
             self.digests.note(&self.tree.root().join(source));
-            if let Ok(text) = fs_err::read(self.tree.root().join(source)) {
-                add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
-            }
         }
-        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+        let texts = self.texts(recipe);
+        for text in texts
+            .iter()
+            .map(String::as_str)
+            .chain(recipe.evaluated.variables.values().map(|v| v.value.as_str()))
+        {
+            add(&mut names, &mut fresh, text);
+        }
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
             add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
             self.digests.note(place);
-            for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-                if recipe_text.contains(&*entry.file_name().to_string_lossy()) {
-                    self.digests.note(&entry.path());
-                    if let Ok(text) = fs_err::read_to_string(entry.path()) {
-                        add(&mut names, &mut fresh, &text);
-                    }
+            let named = |name: &str| texts.iter().any(|text| text.contains(name));
+            let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+            let named = entries.map(|entry| entry.file_name()).filter(|name| named(&name.to_string_lossy()));
+            let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
+            for name in named.chain(looked_up) {
+                self.digests.note(&place.join(&name));
+                if let Ok(text) = fs_err::read_to_string(place.join(&name)) {
+                    add(&mut names, &mut fresh, &text);
                 }
             }
         }
         while let Some(name) = fresh.pop() {
-            if let Some(body) = self.library.get(&name) {
-                add(&mut names, &mut fresh, body);
+            let function = self.environment.functions.get(&name).map(|function| &function.text);
+            let variable = self.environment.variables.get(&name).map(|variable| &variable.value);
+            for text in self.library.get(&name).into_iter().chain(function).chain(variable) {
+                add(&mut names, &mut fresh, text);
             }
         }
         Ok(names)
+    }
+
+    /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
+    fn texts(&self, recipe: &Recipe) -> Vec<String> {
+        let own = self.tree.recipe(recipe.name.as_str());
+        let sources = recipe.evaluated.sources.iter().map(|source| self.tree.root().join(source));
+        let files = std::iter::once(own).chain(sources).filter_map(|path| fs_err::read(path).ok());
+        let files = files.map(|text| String::from_utf8_lossy(&text).into_owned());
+        files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
+    }
+
+    /// Files and folders of the tree, relative to it, that a recipe goes to by itself, past the helpers: what its text says
+    /// after `$SCRIPTDIR/`, as far as that is plain. They are in its room, and all that they hold is an input.
+    pub fn visited(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
+        let mut texts = String::new();
+        for variable in recipe.evaluated.variables.values() {
+            texts.push_str(&variable.value);
+            texts.push('\n');
+        }
+        for text in self.texts(recipe) {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !"\"'{}".contains(*c)));
+        }
+        let own = Path::new("pkg").join(recipe.name.as_str());
+        let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
+        let rests = starts.iter().flat_map(|start| texts.match_indices(start.as_str()));
+        let named = rests.filter_map(|(at, start)| plain_path(&texts[at + start.len()..]));
+        // Recipes that are sourced are known as such.
+        let counts = |path: &PathBuf| {
+            let in_packages = path.starts_with("pkg");
+            path.components().count() > usize::from(in_packages)
+                && !(in_packages && path.ends_with("build"))
+                && !path.starts_with(&own)
+        };
+        named.filter(counts).collect()
     }
 
     /// Everything but the outputs of other packages and what steps ask for while they run.
@@ -220,7 +258,13 @@ impl Ingredients<'_> {
         }
         for (name, value) in self.variables {
             if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
-                manifest.set(format!("variable {name}"), value);
+                let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
+                manifest.set(format!("variable {name}"), described(flags, value));
+            }
+        }
+        for (name, function) in &self.environment.functions {
+            if names.contains(name) {
+                manifest.set(format!("function {name}"), &function.text);
             }
         }
         let in_functions: BTreeSet<&str> = recipe
@@ -233,9 +277,7 @@ impl Ingredients<'_> {
             let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
             let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS");
             if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
-                let attributes =
-                    if variable.flags == "-" { String::new() } else { format!("({}) ", variable.flags) };
-                manifest.set(format!("variable {name}"), format!("{attributes}{}", variable.value));
+                manifest.set(format!("variable {name}"), described(&variable.flags, &variable.value));
             }
         }
         for (name, function) in recipe.functions() {
@@ -253,25 +295,27 @@ impl Ingredients<'_> {
             let digests: Vec<String> = source.digests.iter().map(Digest::to_string).collect();
             manifest.set(format!("archive {}", source.file), digests.join(" "));
         }
-        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()))? {
+        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
             }
         }
-        for source in &recipe.evaluated.sources {
-            // Of a file that was sourced all that counts is above; a folder was asked for with all that it holds.
-            let path = self.tree.root().join(source);
-            if path.is_dir() {
-                let line = self.digests.line(&path)?.unwrap_or_default();
-                manifest.set(format!("source {}", source.display()), line);
+        for other in recipe.other_folders() {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
+                if name != "build" {
+                    manifest.set(format!("file {}/{name}", other.display()), line);
+                }
             }
         }
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(name)?);
         }
-        for place in named_places(self.tree, recipe) {
-            let line = self.digests.line(&self.tree.root().join(&place))?.unwrap_or_else(|| "-".to_owned());
-            manifest.set(format!("folder {}", place.display()), line);
+        for place in self.visited(recipe) {
+            let line = self.digests.line(&self.tree.root().join(&place), self.tree.root())?;
+            manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
+        }
+        if self.texts(recipe).iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
+            manifest.set("lookup .", self.lookup(".")?);
         }
         for tool in recipe.host_tools() {
             manifest.set(format!("tool {tool}"), self.tool(tool)?);
@@ -283,14 +327,16 @@ impl Ingredients<'_> {
     pub fn lookup(&self, name: &str) -> Result<String> {
         let mut values = Vec::new();
         for place in self.places {
-            values.push(self.digests.line(&place.join(name))?.unwrap_or_else(|| "-".to_owned()));
+            let line = self.digests.line(&place.join(name), self.tree.root())?;
+            values.push(line.unwrap_or_else(|| "-".to_owned()));
         }
         Ok(values.join(", "))
     }
 
     /// What another discovered input (a file that a step sourced, relative to the tree) holds now.
     pub fn sourced(&self, path: &str) -> Result<String> {
-        Ok(self.digests.line(&self.tree.root().join(path))?.unwrap_or_else(|| "-".to_owned()))
+        let line = self.digests.line(&self.tree.root().join(path), self.tree.root())?;
+        Ok(line.unwrap_or_else(|| "-".to_owned()))
     }
 
     /// The digest of a program of this machine, or `-`.
@@ -304,40 +350,18 @@ impl Ingredients<'_> {
     }
 }
 
-/// Files and folders of the tree that a recipe goes to by itself, past the helpers, relative to the tree: what its text says
-/// after `$SCRIPTDIR/`, as far as that is plain. They are in its room and all that they hold is an input.
-pub fn named_places(tree: &Tree, recipe: &Recipe) -> BTreeSet<PathBuf> {
-    let own = fs_err::read(tree.recipe(recipe.name.as_str())).unwrap_or_default();
-    let own = String::from_utf8_lossy(&own);
-    let functions = recipe.functions().values().map(|function| function.text.as_str());
-    let folder = PathBuf::from("pkg").join(recipe.name.as_str());
-    let mut found = BTreeSet::new();
-    for text in functions.chain([&*own]) {
-        for (at, start) in text.match_indices("SCRIPTDIR") {
-            let rest = &text[at + start.len()..];
-            let Some(rest) = rest.strip_prefix('}').unwrap_or(rest).strip_prefix('/') else { continue };
-            let plain = |c: char| !(c.is_ascii_alphanumeric() || "._+-@/".contains(c));
-            let end = rest.find(plain).unwrap_or(rest.len());
-            // The rest of a name that only bash can know.
-            let computed = rest[end..].starts_with(['$', '*', '?', '[', '{', '`']);
-            let path = if computed {
-                rest[..end].rsplit_once('/').map_or("", |(path, _)| path)
-            } else {
-                &rest[..end]
-            };
-            let path = PathBuf::from(path.trim_end_matches('/'));
-            let recipe_of_another = path.starts_with("pkg") && path.ends_with("build");
-            let plain = path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
-            if path.components().count() > usize::from(path.starts_with("pkg"))
-                && plain
-                && !recipe_of_another
-                && !path.starts_with(&folder)
-            {
-                found.insert(path);
-            }
-        }
-    }
-    found
+/// The path that a text begins with, up to the first part that only bash can know.
+fn plain_path(text: &str) -> Option<PathBuf> {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "._+-@/".contains(c))).unwrap_or(text.len());
+    let computed = text[end..].starts_with(['$', '*', '?', '[', ',', '`']);
+    let path = if computed { text[..end].rsplit_once('/')?.0 } else { &text[..end] };
+    let path = PathBuf::from(path.trim_end_matches('/'));
+    path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
+}
+
+/// A variable's attributes, where it has any, and value.
+fn described(flags: &str, value: &str) -> String {
+    if flags == "-" { value.to_owned() } else { format!("({flags}) {value}") }
 }
 
 /// Which ingredients matter to `prepare`: not the other steps' functions, and no other package.

@@ -54,6 +54,7 @@ impl Loaded {
             tree: &self.tree,
             places: &self.places,
             variables: &self.variables,
+            environment: &self.environment,
             runtime: self.runtime.digest,
             library: &self.library,
             platform: &self.platform,
@@ -208,7 +209,8 @@ pub fn read(
         text("BOARD", board),
         text("PRODUCT", product),
         text("OS_NAME", "Pygos"),
-        text("NUMJOBS", &settings.jobs.to_string()),
+        // What a recipe computes from it while it is read must not make its key depend on it.
+        text("NUMJOBS", "1"),
         text("SCRIPTDIR", &tree.root().to_string_lossy()),
         text("BUILDROOT", room::BUILD_ROOT),
         text("TCDIR", room::TOOLCHAIN),
@@ -260,6 +262,7 @@ pub fn read(
         }
         recipes.insert(name, recipe);
     }
+    check_archives(&recipes)?;
     let graph = Graph::new(recipes)?;
     let constant = ["SCRIPTDIR", "BUILDROOT", "CMAKETCFILE"];
     let mut variables: BTreeMap<String, String> = base
@@ -267,6 +270,7 @@ pub fn read(
         .filter(|(name, value)| !value.starts_with("/mk/") && !constant.contains(&name.as_str()))
         .collect();
     variables.insert("HOSTTUPLE".to_owned(), evaluation.host);
+    variables.insert("NUMJOBS".to_owned(), settings.jobs.to_string());
     if let Some(release) = os_release.into_inner() {
         variables.insert("OS_RELEASE".to_owned(), release);
     }
@@ -296,6 +300,29 @@ pub fn read(
         opaque,
         tree,
     })
+}
+
+/// Two recipes whose archives have one name but no digest in common would take turns in throwing out each other's file.
+fn check_archives(recipes: &BTreeMap<PackageName, Recipe>) -> Result<()> {
+    let mut known: HashMap<&str, &Recipe> = HashMap::new();
+    for recipe in recipes.values() {
+        let Some(source) = &recipe.source else { continue };
+        let Some(other) = known.insert(&source.file, recipe) else { continue };
+        let theirs = other.source.as_ref().map_or(&[][..], |source| &source.digests);
+        if !source.digests.iter().any(|digest| theirs.contains(digest)) {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!(
+                    "`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs",
+                    other.name, recipe.name, source.file
+                ),
+            )
+            .at(format!("pkg/{}/build", other.name))
+            .at(format!("pkg/{}/build", recipe.name))
+            .hint("archives of all packages share the folder `download`: give each its own file name"));
+        }
+    }
+    Ok(())
 }
 
 /// `CMAKETCFILE`: the toolchain package writes it there.

@@ -28,16 +28,32 @@ mk_evaluate() {
 		export "${1?}"
 		shift
 	done
+	mk_guard
+	builtin source "$mk_recipe" < /dev/null
+	mk_report status 0
+	mk_ambience > "$MK_SCRATCH"
+	trap - EXIT ERR
+	set +eEu +o pipefail
+	IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
+	mk_report options "$mk_line"
+	mk_dump
+}
+
+# How a recipe that is read is kept from going wrong in silence.
+mk_guard() {
 	trap 'mk_report unfinished "$?"' EXIT
 	trap 'mk_failed "$?" "$BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
-	builtin source "$mk_recipe" < /dev/null
-	mk_report status 0
-	mk_report options "$-:$BASHOPTS"
-	trap - EXIT ERR
-	set +eEu +o pipefail
-	mk_dump
+}
+
+# Prints what a recipe may change beside variables and functions, and which of the library's functions are still there.
+mk_ambience() {
+	printf '%s\n' "$-:$BASHOPTS" "$PWD" "${PATH-}" "${HOME-}" "${LC_ALL-}" "${IFS-}"
+	umask
+	trap -p
+	alias
+	declare -F "${mk_helpers[@]}" || :
 }
 
 # Prints every variable, and the text and place of every function that is not the library's.
@@ -64,10 +80,12 @@ mk_dump() {
 			{ printf 'text\0'; declare -f "${mk_line%% *}"; printf '\0'; } >&3
 		fi
 	done
+	shopt -u extdebug
 }
 
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
+mapfile -t mk_helpers < <(compgen -A function)
 
 mk_report host "$MACHTYPE"
 while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
@@ -78,7 +96,9 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 	if [ -z "$mk_name" ]; then
 		builtin eval "$mk_recipe"
 		include_merge TOOLCHAIN < /dev/null
-		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
+		(mk_guard && mk_ambience > "$MK_SCRATCH" && trap - EXIT)
+		IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
+		mk_report plain "$mk_line"
 		mk_dump
 	elif [ "$mk_name" = "=" ]; then
 		builtin source "$mk_recipe" >&3

@@ -5,12 +5,16 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod bump;
+pub mod check_update;
+pub mod fetch;
 pub mod gc;
 pub mod log;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod shell;
+pub mod sources;
 pub mod store;
 pub mod verify;
 pub mod why;

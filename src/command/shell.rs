@@ -27,10 +27,10 @@ pub struct Options {
 /// Read by the interactive bash; its arguments become those of the steps.
 const START: &str = r#"
 mk_step=build
-source /mk/runtime/library.sh
-source /mk/prelude.sh
 mk_report() { :; }
-source "$MK_RECIPE"
+builtin source /mk/runtime/library.sh
+builtin source /mk/prelude.sh
+builtin source "$MK_RECIPE"
 mk_restore
 set -- "${MK_ARGUMENTS[@]}"
 PS1="[mk $PKGNAME] \w\$ "
@@ -54,11 +54,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let plan = planner.plan()?;
     let server = RoomServer::start()?;
-    let scratch = tempfile::tempdir_in(store.root())?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     server
-        .probe(scratch.path())
+        .probe(&workshop.temporary.folder("probe")?)
         .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
-    let workshop = Workshop::new(settings, &store)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
@@ -92,7 +91,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         argv.extend(["--rcfile".into(), start.into(), "-i".into()]);
     } else {
         // Commands come from a pipe: the same start, then those.
-        argv.extend(["--norc".into(), "-c".into(), format!("source {start}; source /dev/stdin").into()]);
+        argv.extend([
+            "--norc".into(),
+            "-c".into(),
+            format!("builtin source {start}; builtin source /dev/stdin").into(),
+        ]);
     }
     let program = Program { argv, env, cwd: places.build, log: work.join("shell.log"), stdout: None };
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
