@@ -149,7 +149,7 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
 
 /// The whole environment of a step's programs. Nothing of the caller's gets in but what the recipe's text names.
 pub fn environment(recipe: &Recipe, places: &Places, jobs: usize) -> Vec<(OsString, OsString)> {
-    let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", places.toolchain.join("bin").display());
+    let path = format!("{}:{}", places.toolchain.join("bin").display(), inside::PATH);
     let jobserver = format!("-j{jobs} --jobserver-auth={},{}", JOBSERVER.0, JOBSERVER.1);
     let mut variables: Vec<(OsString, OsString)> = [
         ("PATH", path.as_str()),
