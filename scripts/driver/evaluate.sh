@@ -5,6 +5,7 @@
 # Standard input: requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
 # The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
 # Its answer holds what configuration (TOOLCHAIN) adds to them.
+# With MK_HISTORY set an answer also holds, for each command that bash runs in these files, where it stands, and all variables before it.
 
 mk_report() {
 	printf '%s\0%s\0' "$1" "$2" >&3
@@ -22,7 +23,9 @@ mk_evaluate() {
 	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
+	mk_watch
 	builtin source "$mk_recipe" < /dev/null
+	trap - DEBUG
 	mk_report status 0
 	mk_report options "$-:$BASHOPTS"
 	trap - EXIT ERR
@@ -53,6 +56,33 @@ mk_dump() {
 	done
 }
 
+mk_watch() {
+	if [ -n "$MK_HISTORY" ]; then
+		mk_level=$BASH_SUBSHELL
+		set -T
+		trap mk_trace DEBUG
+	fi
+}
+
+# Runs before each command. What happens inside helpers, where `local` hides variables, counts as one with the call.
+mk_trace() {
+	local mk_at="" mk_i
+	[ "$BASH_SUBSHELL" = "$mk_level" ] || return 0
+	for ((mk_i = 1; mk_i < ${#FUNCNAME[@]}; mk_i++)); do
+		case "${FUNCNAME[mk_i]}" in
+		source | . | include_merge | include_override | include_pkg | mk_evaluate | main) ;;
+		*) return 0 ;;
+		esac
+		if [ -z "$mk_at" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_LIBRARY" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_EVALUATE" ]; then
+			mk_at="${BASH_LINENO[mk_i - 1]} ${BASH_SOURCE[mk_i]}"
+		fi
+	done
+	printf 'at\0%s\n%s\0state\0' "$mk_at" "$BASH_COMMAND" >&3
+	declare -p >&3
+	printf '\0' >&3
+	return 0
+}
+
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
 
@@ -64,7 +94,9 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 	done
 	if [ -z "$mk_name" ]; then
 		builtin eval "$mk_recipe"
+		mk_watch
 		include_merge TOOLCHAIN < /dev/null
+		trap - DEBUG
 		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
 		mk_dump
 	else
