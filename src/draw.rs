@@ -320,7 +320,7 @@ svg { color-scheme: light dark; --back: #fff; --text: #1c2024; --dim: #60666d; -
   --good: #2b5d37; --todo: #77601a; --wait: #2c5078; --bad: #8f3932; --none: #30363c;
   --heat0: #22374d; --heat1: #4d4726; --heat2: #6b5620; --heat3: #855322; --heat4: #934527; --heat5: #a1332b; } }
 .back { fill: var(--back); } text { font: 12px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: var(--text); }
-.title { font: 600 16px system-ui, sans-serif; } .key { font: 12px system-ui, sans-serif; } .detail { font-size: 10px; fill: var(--dim); }
+.title { font: 600 16px system-ui, sans-serif; } .key { font: 12px system-ui, sans-serif; } .detail { font-size: 10px; opacity: .75; }
 rect.box { stroke: var(--rim); } path { fill: none; stroke: var(--edge); } #arrow path { fill: var(--edge); stroke: none; }
 .good { fill: var(--good); } .todo { fill: var(--todo); } .wait { fill: var(--wait); } .bad { fill: var(--bad); } .none { fill: var(--none); }
 .heat0 { fill: var(--heat0); } .heat1 { fill: var(--heat1); } .heat2 { fill: var(--heat2); } .heat3 { fill: var(--heat3); }
@@ -387,6 +387,10 @@ pub fn svg(drawing: &Drawing) -> String {
         x += text.chars().count() as f64 * 6.6 + 40.0;
     }
     let top = HEAD + MARGIN;
+    let mut users = vec![0; drawing.nodes.len()];
+    for &to in drawing.edges.iter().flatten() {
+        users[to] += 1;
+    }
     for (from, to, sources) in segments(&layout) {
         let (a, b) = (&layout.items[from], &layout.items[to]);
         let ((ax, aw), (bx, bw)) = (columns[a.layer], columns[b.layer]);
@@ -395,9 +399,15 @@ pub fn svg(drawing: &Drawing) -> String {
         let through = if b.lane { format!(" H{:.1}", bx + bw) } else { String::new() };
         let arrow = if b.lane { "" } else { " marker-end=\"url(#arrow)\"" };
         let from: Vec<String> = sources.iter().map(usize::to_string).collect();
+        // Rivers have a hue each, by which the eye follows them through a crossing; neighbours in the order differ most
+        // by the golden angle.
+        let hue = match users[b.node] {
+            0..3 => String::new(),
+            _ => format!(" style=\"stroke:hsl({:.0} 42% 54%)\"", (b.node as f64 * 137.508) % 360.0),
+        };
         let _ = writeln!(
             out,
-            "<path class=\"edge\" data-from=\"{}\" data-to=\"{}\" stroke-width=\"{:.1}\" \
+            "<path class=\"edge\"{hue} data-from=\"{}\" data-to=\"{}\" stroke-width=\"{:.1}\" \
              d=\"M{x0:.1} {y0:.1} C{middle:.1} {y0:.1} {middle:.1} {y1:.1} {x1:.1} {y1:.1}{through}\"{arrow}/>",
             from.join(" "),
             b.node,

@@ -222,7 +222,14 @@ fn seconds(value: f64) -> String {
 
 /// Upper ends of the classes of build time, in seconds, and their names.
 const HEAT: [(f64, &str); 6] =
-    [(1.0, "under 1 s"), (10.0, "10 s"), (60.0, "1 min"), (300.0, "5 min"), (1200.0, "20 min"), (f64::INFINITY, "longer")];
+    [
+    (1.0, "less than 1 s"),
+    (10.0, "to 10 s"),
+    (60.0, "to 1 min"),
+    (300.0, "to 5 min"),
+    (1200.0, "to 20 min"),
+    (f64::INFINITY, "longer"),
+];
 
 fn class(item: &Item, color: Color) -> String {
     match (color, item.seconds) {
