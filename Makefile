@@ -23,7 +23,7 @@ shellcheck: ## lint recipes and scripts
 		-o -exec grep -qE -m 1 '^#!.*[ /](ba|da)?sh' {} \; \) -print | sort)
 
 unit: ## unit and integration tests
-	cargo test --locked
+	cargo test --locked --no-fail-fast
 
 check: check-format clippy shellcheck unit ## all that needs no machine to boot
 

@@ -83,7 +83,9 @@ pub struct Target {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Build a board's system, or only some packages and what they need (the same as `mk BOARD PRODUCT`)
-    #[command(after_help = "Examples:\n  mk qemu-x86_64 minimal\n  mk -j4 --keep-going qemu-x86_64 minimal busybox dropbear")]
+    #[command(
+        after_help = "Examples:\n  mk qemu-x86_64 minimal\n  mk -j4 --keep-going qemu-x86_64 minimal busybox dropbear"
+    )]
     Build {
         #[command(flatten)]
         target: Target,
@@ -94,7 +96,9 @@ enum Command {
         trace: Option<PathBuf>,
     },
     /// Say what would be done, in build order, and why
-    #[command(after_help = "Examples:\n  mk plan qemu-x86_64 minimal\n  mk plan qemu-x86_64 minimal zlib --format json")]
+    #[command(
+        after_help = "Examples:\n  mk plan qemu-x86_64 minimal\n  mk plan qemu-x86_64 minimal zlib --format json"
+    )]
     Plan {
         #[command(flatten)]
         target: Target,
@@ -110,7 +114,9 @@ enum Command {
         packages: Vec<String>,
     },
     /// Show a package's logs
-    #[command(after_help = "Examples:\n  mk log busybox\n  mk log busybox build\n  mk log --failed\n  mk log --list")]
+    #[command(
+        after_help = "Examples:\n  mk log busybox\n  mk log busybox build\n  mk log --failed\n  mk log --list"
+    )]
     Log(command::log::Options),
     /// Boot a built system in QEMU, with its console on the terminal
     #[command(after_help = "Examples:\n  mk run qemu-x86_64 minimal\n  mk run qemu-x86_64 minimal --test")]
@@ -175,7 +181,9 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
         definition.get_arguments().any(|argument| {
             let long = argument.get_long().is_some_and(|long| option.strip_prefix("--") == Some(long));
             let short = argument.get_short().is_some_and(|short| {
-                option.strip_prefix('-').is_some_and(|letters| !letters.starts_with('-') && letters.ends_with(short))
+                option
+                    .strip_prefix('-')
+                    .is_some_and(|letters| !letters.starts_with('-') && letters.ends_with(short))
             });
             (long || short) && argument.get_action().takes_values()
         })
@@ -206,9 +214,11 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
     };
-    let Options { tree, workspace, store, jobs, keep_going, offline, rooms, format, quiet, verbose } = cli.options;
-    let environment: HashMap<String, String> =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect();
+    let Options { tree, workspace, store, jobs, keep_going, offline, rooms, format, quiet, verbose } =
+        cli.options;
+    let environment: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     let settings = Settings {
         tree,
         workspace: Workspace::new(&workspace)?,
@@ -227,7 +237,9 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         evaluation_limit: Duration::from_secs(20),
     };
     match cli.command {
-        Command::Build { target, packages, trace } => command::build::run(&settings, &target, &packages, trace.as_deref()),
+        Command::Build { target, packages, trace } => {
+            command::build::run(&settings, &target, &packages, trace.as_deref())
+        }
         Command::Plan { target, packages } => command::plan::run(&settings, &target, &packages),
         Command::Why { target, packages } => command::why::run(&settings, &target, &packages),
         Command::Log(options) => command::log::run(&settings, &options),

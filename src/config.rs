@@ -77,7 +77,8 @@ impl Settings {
 
     /// The store's folder where none is named: `$XDG_CACHE_HOME/mk`, else `$HOME/.cache/mk`.
     pub fn default_store(environment: &HashMap<String, String>) -> Result<PathBuf> {
-        let absolute = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute =
+            |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         absolute("XDG_CACHE_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
             .map(|cache| cache.join("mk"))

@@ -78,6 +78,8 @@ pub struct Evaluated {
     /// Every assignment, where it was asked for (`Setting::history`).
     #[serde(skip)]
     pub history: Vec<Assignment>,
+    /// Whether it may have run programs while it was read: then its inputs are not all known.
+    pub opaque: bool,
 }
 
 impl Evaluated {
@@ -109,17 +111,113 @@ pub struct Setting<'a> {
     pub history: bool,
 }
 
+/// Commands at the top level of a recipe that depend on nothing but what evaluation reports: the helpers, filters, and bash's own.
+const CLEAR: &[&str] = &[
+    "source", ".", "cat_file_merge", "cat_file_override", "file_path_override", "include_merge", "include_override", "sort", "tr",
+    "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev", "echo", "printf", "true", ":", "false",
+    "unset", "export", "local", "declare", "readonly", "return", "if", "then", "elif", "else", "fi", "for", "do", "done", "case",
+    "esac", "while", "until", "in", "!", "{", "}", "shopt", "basename", "dirname",
+];
+
+/// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
+/// understood counts as running programs, which costs a little time and never an answer.
+fn runs_programs(text: &str) -> bool {
+    let mut in_function = false;
+    for line in text.lines() {
+        let line = line.trim_end();
+        if in_function {
+            in_function = line != "}";
+            continue;
+        }
+        if line.ends_with('{') && line.contains("()") {
+            in_function = true;
+            continue;
+        }
+        let line = line.trim_start();
+        if line.is_empty() || line.starts_with('#') || (line.contains("()") && line.ends_with('}')) {
+            continue;
+        }
+        let assigns = |word: &str| {
+            word.split_once('=').is_some_and(|(name, _)| {
+                !name.is_empty() && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+            })
+        };
+        let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
+        if plain && !line.contains([';', '&', '|', '<']) {
+            continue;
+        }
+        if line.contains(['`', '<', '[']) {
+            return true;
+        }
+        let separated = line.replace("$(", "\n").replace([';', '|', '&', '(', ')'], "\n");
+        for (at, command) in separated.split("\n").enumerate() {
+            let Some(word) = command.split_whitespace().next() else { continue };
+            // What follows a closed substitution on the same line belongs to the word before it.
+            let quoted = at > 0 && word.starts_with(['"', '\'']);
+            if !quoted && !assigns(word) && !CLEAR.contains(&word) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
 /// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
 const NEVER_PASSED: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "TERM", "PWD", "OLDPWD", "LANG", "TZ", "TMPDIR", "IFS", "SHLVL", "_", "MAKEFLAGS",
-    "MAKELEVEL", "MFLAGS", "HOSTNAME", "SOURCE_DATE_EPOCH", "PS1", "PS4", "LINENO", "RANDOM", "UID", "EUID", "PPID", "COLUMNS", "LINES",
-    "BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "LD_PRELOAD", "LD_LIBRARY_PATH", "EDITOR", "PAGER", "DISPLAY", "MAIL",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "PWD",
+    "OLDPWD",
+    "LANG",
+    "TZ",
+    "TMPDIR",
+    "IFS",
+    "SHLVL",
+    "_",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "HOSTNAME",
+    "SOURCE_DATE_EPOCH",
+    "PS1",
+    "PS4",
+    "LINENO",
+    "RANDOM",
+    "UID",
+    "EUID",
+    "PPID",
+    "COLUMNS",
+    "LINES",
+    "BASH_ENV",
+    "ENV",
+    "SHELLOPTS",
+    "BASHOPTS",
+    "LD_PRELOAD",
+    "LD_LIBRARY_PATH",
+    "EDITOR",
+    "PAGER",
+    "DISPLAY",
+    "MAIL",
 ];
 
 /// Identifiers in a text: whatever could be the name of a variable or a function.
 pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+}
+
+/// The texts of small files in a package's folder, but for the recipe: what its steps may source or run.
+pub fn texts_below(folder: &Path) -> Vec<String> {
+    let files = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter().flatten();
+    files
+        .filter(|entry| entry.file_type().is_file() && (entry.depth() > 1 || entry.file_name() != "build"))
+        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
+        .filter_map(|entry| fs_err::read_to_string(entry.path()).ok())
+        .collect()
 }
 
 /// One running bash.
@@ -171,9 +269,9 @@ impl<'a> Worker<'a> {
             .stderr(noise.try_clone()?)
             .process_group(0)
             .current_dir(setting.tree.root());
-        let mut child = command
-            .spawn()
-            .map_err(|error| Error::new(Kind::Host, format!("cannot run `bash`: {error}")).hint("install bash 5 or newer"))?;
+        let mut child = command.spawn().map_err(|error| {
+            Error::new(Kind::Host, format!("cannot run `bash`: {error}")).hint("install bash 5 or newer")
+        })?;
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Error::new(Kind::Internal, "bash was started without pipes"));
         };
@@ -200,15 +298,19 @@ impl<'a> Worker<'a> {
         for (name, value) in self.setting.base {
             prelude.push_str(&format!("{name}={}\n", quote(value)));
         }
-        let places: Vec<String> = self.setting.places.iter().map(|place| quote(&place.to_string_lossy())).collect();
+        let places: Vec<String> =
+            self.setting.places.iter().map(|place| quote(&place.to_string_lossy())).collect();
         prelude.push_str(&format!("MK_CONFIG_PLACES=({})\n", places.join(" ")));
         let records = self.ask("", &prelude, &[])?;
-        let value = |name| records.iter().find(|(word, _)| word == name).map(|(_, value)| value.clone()).unwrap_or_default();
+        let value = |name| {
+            records.iter().find(|(word, _)| word == name).map(|(_, value)| value.clone()).unwrap_or_default()
+        };
         (self.host, self.plain) = (value("host"), value("plain"));
         self.environment = self.read(&records, None)?;
         let noise = self.heard_noise()?;
         if !noise.is_empty() {
-            return Err(Error::new(Kind::Recipe, "a `TOOLCHAIN` file prints while it is read").at(noise.trim_end().to_owned()));
+            return Err(Error::new(Kind::Recipe, "a `TOOLCHAIN` file prints while it is read")
+                .at(noise.trim_end().to_owned()));
         }
         Ok(())
     }
@@ -216,17 +318,29 @@ impl<'a> Worker<'a> {
     /// Evaluates one recipe.
     fn evaluate(&mut self, package: &PackageName) -> Result<Evaluated> {
         let recipe = self.setting.tree.recipe(package.as_str());
-        let mut texts = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let own = String::from_utf8_lossy(&fs_err::read(&recipe)?).into_owned();
+        let mut texts = own.clone();
         if texts.as_bytes().contains(&0) {
-            return Err(Error::new(Kind::Recipe, format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe))));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
+            ));
+        }
+        for text in texts_below(&self.setting.tree.package(package.as_str())) {
+            texts.push_str(&text);
         }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
-                .filter(|name| !NEVER_PASSED.contains(name) && !name.starts_with("LC_") && !name.starts_with("MK_"))
-                .filter_map(|name| self.setting.environment.get(name).map(|value| (name.to_owned(), value.clone())))
+                .filter(|name| {
+                    !NEVER_PASSED.contains(name) && !name.starts_with("LC_") && !name.starts_with("MK_")
+                })
+                .filter_map(|name| {
+                    self.setting.environment.get(name).map(|value| (name.to_owned(), value.clone()))
+                })
                 .filter(|(name, _)| !self.setting.base.iter().any(|(base, _)| base == name))
                 .collect();
-            let mut words: Vec<String> = passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let mut words: Vec<String> =
+                passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
             if identifiers(&texts).any(|name| name == "OS_RELEASE") {
                 words.push(format!("OS_RELEASE={}", (self.setting.release)()));
             }
@@ -242,10 +356,12 @@ impl<'a> Worker<'a> {
                     more.push('\n');
                 }
             }
-            if identifiers(&more).all(|name| passed.contains_key(name) || !self.setting.environment.contains_key(name))
+            if identifiers(&more)
+                .all(|name| passed.contains_key(name) || !self.setting.environment.contains_key(name))
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
+                evaluated.opaque = runs_programs(&own);
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -269,13 +385,20 @@ impl<'a> Worker<'a> {
                 return match self.child.try_wait()? {
                     None if Instant::now() >= deadline => Err(Error::new(
                         Kind::Recipe,
-                        format!("`pkg/{package}/build` was not read to its end within {} s", self.setting.limit.as_secs()),
+                        format!(
+                            "`pkg/{package}/build` was not read to its end within {} s",
+                            self.setting.limit.as_secs()
+                        ),
                     )
                     .hint("a recipe sets variables and defines functions; work belongs into the functions")),
                     _ => {
                         let noise = self.heard_noise()?;
                         let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
-                        Err(Error::new(Kind::Recipe, format!("bash ended while it read `pkg/{package}/build`")).at(last))
+                        Err(Error::new(
+                            Kind::Recipe,
+                            format!("bash ended while it read `pkg/{package}/build`"),
+                        )
+                        .at(last))
                     }
                 };
             };
@@ -341,8 +464,11 @@ impl<'a> Worker<'a> {
                 "lookup" => drop(evaluated.lookups.insert(value.clone())),
                 "source" => {
                     let path = Path::new(value);
-                    let path = fs_err::canonicalize(tree.root().join(path)).unwrap_or_else(|_| path.to_owned());
-                    evaluated.sources.insert(path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path));
+                    let path =
+                        fs_err::canonicalize(tree.root().join(path)).unwrap_or_else(|_| path.to_owned());
+                    evaluated
+                        .sources
+                        .insert(path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path));
                 }
                 "status" => finished = true,
                 "failed" => failed = Some(value),
@@ -401,7 +527,13 @@ impl<'a> Worker<'a> {
         });
     }
 
-    fn broken(&self, recipe: &Path, noise: &str, failed: Option<&String>, unfinished: Option<&String>) -> Error {
+    fn broken(
+        &self,
+        recipe: &Path,
+        noise: &str,
+        failed: Option<&String>,
+        unfinished: Option<&String>,
+    ) -> Error {
         let shown = self.setting.tree.show(recipe);
         // bash: `FILE: line N: message`
         let said = noise.lines().find_map(|line| {
@@ -418,7 +550,8 @@ impl<'a> Worker<'a> {
             let (status, line) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
             let (file, command) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
             let file = self.setting.tree.show(Path::new(file));
-            let message = format!("{file}:{line}: `{command}` failed with status {status} while the recipe was read");
+            let message =
+                format!("{file}:{line}: `{command}` failed with status {status} while the recipe was read");
             return Error::new(Kind::Recipe, message);
         }
         let status = unfinished.map_or("0", String::as_str);
@@ -429,10 +562,48 @@ impl<'a> Worker<'a> {
 
 /// Variables that bash sets by itself.
 const BASH_VARIABLES: &[&str] = &[
-    "BASH", "BASHOPTS", "BASHPID", "COMP_WORDBREAKS", "DIRSTACK", "EPOCHREALTIME", "EPOCHSECONDS", "EUID", "FUNCNAME", "GROUPS",
-    "HISTCMD", "HOSTNAME", "HOSTTYPE", "IFS", "LINENO", "MACHTYPE", "OLDPWD", "OPTERR", "OPTIND", "OSTYPE", "PATH", "PIPESTATUS",
-    "PPID", "PS1", "PS2", "PS4", "PWD", "RANDOM", "SECONDS", "SHELL", "SHELLOPTS", "SHLVL", "SRANDOM", "TERM", "UID", "_", "LC_ALL",
-    "HOME", "PKGNAME", "MAPFILE", "REPLY", "OS_RELEASE",
+    "BASH",
+    "BASHOPTS",
+    "BASHPID",
+    "COMP_WORDBREAKS",
+    "DIRSTACK",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "FUNCNAME",
+    "GROUPS",
+    "HISTCMD",
+    "HOSTNAME",
+    "HOSTTYPE",
+    "IFS",
+    "LINENO",
+    "MACHTYPE",
+    "OLDPWD",
+    "OPTERR",
+    "OPTIND",
+    "OSTYPE",
+    "PATH",
+    "PIPESTATUS",
+    "PPID",
+    "PS1",
+    "PS2",
+    "PS4",
+    "PWD",
+    "RANDOM",
+    "SECONDS",
+    "SHELL",
+    "SHELLOPTS",
+    "SHLVL",
+    "SRANDOM",
+    "TERM",
+    "UID",
+    "_",
+    "LC_ALL",
+    "HOME",
+    "PKGNAME",
+    "MAPFILE",
+    "REPLY",
+    "OS_RELEASE",
 ];
 
 /// Who set what: differences between what was before a command and before the next, and assignments that changed nothing.
@@ -578,8 +749,10 @@ fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
                 b'f' => out.push(12),
                 b'e' | b'E' => out.push(27),
                 b'0'..=b'7' => {
-                    let digits = bytes[i - 1..].iter().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
-                    let number = bytes[i - 1..i - 1 + digits].iter().fold(0_u32, |n, b| n * 8 + u32::from(b - b'0'));
+                    let digits =
+                        bytes[i - 1..].iter().take(3).take_while(|b| (b'0'..=b'7').contains(b)).count();
+                    let number =
+                        bytes[i - 1..i - 1 + digits].iter().fold(0_u32, |n, b| n * 8 + u32::from(b - b'0'));
                     out.push(number as u8);
                     i += digits - 1;
                 }
@@ -626,6 +799,8 @@ pub struct Evaluation {
     pub recipes: BTreeMap<PackageName, Evaluated>,
     /// Those that could not be read.
     pub failed: BTreeMap<PackageName, Error>,
+    /// The first recipe whose inputs are not all known.
+    pub opaque: Option<PackageName>,
 }
 
 struct Queue {
@@ -706,7 +881,9 @@ pub fn evaluate(
         let threads: Vec<_> = (1..setting.workers.max(1)).map(|_| scope.spawn(work)).collect();
         let mut result = work();
         for thread in threads {
-            let theirs = thread.join().unwrap_or_else(|_| Err(Error::new(Kind::Internal, "a thread that evaluates recipes panicked")));
+            let theirs = thread.join().unwrap_or_else(|_| {
+                Err(Error::new(Kind::Internal, "a thread that evaluates recipes panicked"))
+            });
             result = result.and(theirs);
         }
         result
@@ -719,7 +896,8 @@ pub fn evaluate(
             None => Ok(Evaluation::default()),
         };
     };
-    Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed })
+    let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
+    Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })
 }
 
 #[cfg(test)]
@@ -740,9 +918,25 @@ mod tests {
     }
 
     #[test]
+    fn recipes_that_run_programs_while_they_are_read_are_told_from_those_that_do_not() {
+        for clear in [
+            "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
+            "DEPENDS=$(cat_file_merge \"ROOTFS\" | sort -u)\n\nbuild() {\n\tgit describe\n}",
+            "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
+            "prepare() { git x; }",
+        ] {
+            assert!(!runs_programs(clear), "{clear}");
+        }
+        for opaque in ["VERSION=$(git describe)", "V=`date`", "V=$(< file)", "[ -e /x ] && A=1", "mapfile -t X < list", "date"] {
+            assert!(runs_programs(opaque), "{opaque}");
+        }
+    }
+
+    #[test]
     fn quoting_survives_bash() {
         for text in ["", "plain", "it's", "a b$c`d`\\", "x\ny", "*", "ä"] {
-            let out = Command::new("bash").args(["-c", &format!("printf %s {}", quote(text))]).output().unwrap();
+            let out =
+                Command::new("bash").args(["-c", &format!("printf %s {}", quote(text))]).output().unwrap();
             assert_eq!(String::from_utf8(out.stdout).unwrap(), text);
         }
     }

@@ -1,7 +1,7 @@
 //! Digests of files and folders, each file read once and remembered by what `stat` says of it.
 //! Knows `digest`; the caller says where the memory lies on disk.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -37,6 +37,12 @@ impl Stat {
         }
     }
 
+    /// The six numbers, for keeping them in a compact form.
+    pub fn numbers(&self) -> [u64; 6] {
+        // Nanoseconds since 1970 fit in 64 bits until 2554; what claims to be from before is cut, which still compares.
+        [self.size, self.mtime as u64, self.ctime as u64, self.inode, self.device, u64::from(self.mode)]
+    }
+
     /// Whether the file could change again without its times showing it: it changed (or claims to have) too short ago,
     /// or in the future. Two seconds cover the coarsest clock of a file system in use.
     pub fn too_fresh(&self, now: SystemTime) -> bool {
@@ -49,6 +55,7 @@ impl Stat {
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
+    seen: Mutex<BTreeMap<PathBuf, Option<Stat>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,7 +67,7 @@ impl FileDigests {
         let saved: Vec<Saved> =
             fs_err::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let known = saved.into_iter().map(|Saved(path, stat, digest)| (path, (stat, digest))).collect();
-        FileDigests { known: Mutex::new(known) }
+        FileDigests { known: Mutex::new(known), seen: Mutex::default() }
     }
 
     /// Saves what is old enough to be trusted next time.
@@ -76,11 +83,41 @@ impl FileDigests {
         crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
+    /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.
+    pub fn note(&self, path: &Path) {
+        let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
+        self.see(path, stat);
+        if stat.is_some_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFLNK) {
+            if let Ok(target) = fs_err::canonicalize(path) {
+                self.see(&target, fs_err::symlink_metadata(&target).ok().map(|meta| Stat::of(&meta)));
+            }
+        }
+    }
+
+    fn see(&self, path: &Path, stat: Option<Stat>) {
+        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What was first seen counts: a change since then must show.
+        seen.entry(path.to_owned()).or_insert(stat);
+    }
+
+    /// Every path that mattered so far, with what `lstat` said of it when it was first looked at.
+    pub fn seen(&self) -> BTreeMap<PathBuf, Option<Stat>> {
+        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
     /// The digest of a file's content; `None` when there is no such file.
     pub fn file(&self, path: &Path) -> Result<Option<Digest>> {
+        self.note(path);
         let meta = match fs_err::metadata(path) {
             Ok(meta) => meta,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => return Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+                ) =>
+            {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let stat = Stat::of(&meta);
@@ -99,6 +136,7 @@ impl FileDigests {
     ///
     /// A folder's line holds the digest of the lines of everything below it, by name.
     pub fn line(&self, path: &Path) -> Result<Option<String>> {
+        self.note(path);
         let Ok(meta) = fs_err::symlink_metadata(path) else { return Ok(None) };
         let mode = meta.mode() & 0o777;
         if meta.is_symlink() {
@@ -112,13 +150,17 @@ impl FileDigests {
             return Ok(Some(format!("folder {}", Digest::of(all))));
         }
         if !meta.is_file() {
-            return Err(Error::new(Kind::Recipe, format!("`{}` is neither file, folder nor link", path.display())));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("`{}` is neither file, folder nor link", path.display()),
+            ));
         }
         Ok(self.file(path)?.map(|digest| format!("{mode:o} {digest}")))
     }
 
     /// The lines of what a folder holds, by name; folders below it are one line each.
     pub fn folder(&self, path: &Path) -> Result<Vec<(String, String)>> {
+        self.note(path);
         let mut lines = Vec::new();
         for entry in fs_err::read_dir(path)? {
             let entry = entry?;

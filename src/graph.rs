@@ -26,12 +26,16 @@ impl Graph {
             waits.insert(name, recipe.depends.len());
             for need in &recipe.depends {
                 if !recipes.contains_key(need) {
-                    return Err(Error::new(Kind::Internal, format!("`{name}` needs `{need}`, which was not evaluated")));
+                    return Err(Error::new(
+                        Kind::Internal,
+                        format!("`{name}` needs `{need}`, which was not evaluated"),
+                    ));
                 }
                 users.entry(need).or_default().push(name);
             }
         }
-        let mut ready: BTreeSet<&PackageName> = waits.iter().filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
+        let mut ready: BTreeSet<&PackageName> =
+            waits.iter().filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
         let mut order: Vec<PackageName> = Vec::with_capacity(recipes.len());
         while let Some(name) = ready.pop_first() {
             order.push(name.clone());
@@ -48,7 +52,8 @@ impl Graph {
             let done: BTreeSet<&PackageName> = order.iter().collect();
             return Err(Error::new(Kind::Recipe, format!("dependency cycle: {}", cycle(&recipes, &done))));
         }
-        let place: BTreeMap<&PackageName, usize> = order.iter().enumerate().map(|(i, name)| (name, i)).collect();
+        let place: BTreeMap<&PackageName, usize> =
+            order.iter().enumerate().map(|(i, name)| (name, i)).collect();
         let needs = order
             .iter()
             .map(|name| {
@@ -90,7 +95,8 @@ fn cycle(recipes: &BTreeMap<PackageName, Recipe>, done: &BTreeSet<&PackageName>)
             let ring = &path[start..];
             // Begin at the least name, so that the message does not depend on where the search began.
             let least = ring.iter().enumerate().min_by_key(|(_, name)| **name).map_or(0, |(i, _)| i);
-            let names: Vec<&str> = ring[least..].iter().chain(&ring[..=least]).map(|name| name.as_str()).collect();
+            let names: Vec<&str> =
+                ring[least..].iter().chain(&ring[..=least]).map(|name| name.as_str()).collect();
             return names.join(" → ");
         }
         path.push(next);
@@ -109,7 +115,9 @@ mod tests {
             .map(|(name, depends)| {
                 let name = PackageName::new(name).unwrap();
                 let mut evaluated = Evaluated::default();
-                evaluated.variables.insert("DEPENDS".into(), Variable { flags: "-".into(), value: (*depends).into() });
+                evaluated
+                    .variables
+                    .insert("DEPENDS".into(), Variable { flags: "-".into(), value: (*depends).into() });
                 (name.clone(), Recipe::new(name, evaluated).unwrap())
             })
             .collect()
@@ -126,7 +134,12 @@ mod tests {
 
     #[test]
     fn a_cycle_is_printed_as_a_path() {
-        let error = Graph::new(recipes(&[("top", "curl"), ("curl", "openssl"), ("openssl", "ca-certs"), ("ca-certs", "curl")]));
+        let error = Graph::new(recipes(&[
+            ("top", "curl"),
+            ("curl", "openssl"),
+            ("openssl", "ca-certs"),
+            ("ca-certs", "curl"),
+        ]));
         assert_eq!(error.unwrap_err().message, "dependency cycle: ca-certs → curl → openssl → ca-certs");
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::identifiers;
+use crate::evaluate::{identifiers, texts_below};
 use crate::filedigest::FileDigests;
 use crate::layout::Tree;
 use crate::recipe::Recipe;
@@ -41,14 +41,18 @@ impl Manifest {
         Manifest(
             text.lines()
                 .filter_map(|line| line.split_once(" = "))
-                .map(|(label, value)| (label.to_owned(), unescape_exactly(value).unwrap_or_else(|| unescape(value))))
+                .map(|(label, value)| {
+                    (label.to_owned(), unescape_exactly(value).unwrap_or_else(|| unescape(value)))
+                })
                 .collect(),
         )
     }
 
     /// The ingredients whose labels `keep` accepts.
     pub fn filter(&self, keep: impl Fn(&str) -> bool) -> Manifest {
-        Manifest(self.0.iter().filter(|(label, _)| keep(label)).map(|(l, v)| (l.clone(), v.clone())).collect())
+        Manifest(
+            self.0.iter().filter(|(label, _)| keep(label)).map(|(l, v)| (l.clone(), v.clone())).collect(),
+        )
     }
 
     /// What differs, one line each: `variable VERSION: 1.2 → 1.3`. The most telling first.
@@ -58,10 +62,29 @@ impl Manifest {
             .into_iter()
             .filter(|label| self.0.get(*label) != now.0.get(*label))
             .map(|label| {
-                let rank = ["variable VERSION", "variable", "archive", "file", "function", "lookup", "environment", "needs"];
+                let rank = [
+                    "variable VERSION",
+                    "variable",
+                    "archive",
+                    "file",
+                    "function",
+                    "lookup",
+                    "environment",
+                    "needs",
+                ];
                 let rank = rank.iter().position(|start| label.starts_with(start)).unwrap_or(rank.len());
-                let text = |manifest: &Manifest| manifest.0.get(label).map_or("(absent)".to_owned(), |value| shorten(label, value));
-                (rank, format!("{}: {} → {}", label.strip_prefix("variable ").unwrap_or(label), text(self), text(now)))
+                let text = |manifest: &Manifest| {
+                    manifest.0.get(label).map_or("(absent)".to_owned(), |value| shorten(label, value))
+                };
+                (
+                    rank,
+                    format!(
+                        "{}: {} → {}",
+                        label.strip_prefix("variable ").unwrap_or(label),
+                        text(self),
+                        text(now)
+                    ),
+                )
             })
             .collect();
         lines.sort();
@@ -100,8 +123,8 @@ fn shorten(label: &str, value: &str) -> String {
     if label.starts_with("function ") || value.contains('\n') || value.len() > 300 {
         return format!("text {}", Digest::of(value).short());
     }
-    let hex = |word: &str| word.len() == 64 && word.bytes().all(|b| b.is_ascii_hexdigit());
-    let words: Vec<&str> = value.split(' ').map(|word| if hex(word) { &word[..8] } else { word }).collect();
+    let hex = |word: &str| word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit());
+    let words: Vec<String> = value.split(' ').map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() }).collect();
     if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
 }
 
@@ -146,6 +169,7 @@ impl Ingredients<'_> {
                 }
             }
         };
+        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
         let recipe_text = fs_err::read(self.tree.recipe(recipe.name.as_str())).unwrap_or_default();
         let recipe_text = String::from_utf8_lossy(&recipe_text).into_owned();
         add(&mut names, &mut fresh, &recipe_text);
@@ -153,21 +177,19 @@ impl Ingredients<'_> {
             add(&mut names, &mut fresh, &function.text);
         }
         for source in &recipe.evaluated.sources {
+            self.digests.note(&self.tree.root().join(source));
             if let Ok(text) = fs_err::read(self.tree.root().join(source)) {
                 add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
             }
         }
-        for entry in walkdir::WalkDir::new(self.tree.package(recipe.name.as_str())).min_depth(1).into_iter().flatten() {
-            let small = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 256 * 1024);
-            if small && entry.file_name() != "build" {
-                if let Ok(text) = fs_err::read_to_string(entry.path()) {
-                    add(&mut names, &mut fresh, &text);
-                }
-            }
+        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+            add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
+            self.digests.note(place);
             for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
                 if recipe_text.contains(&*entry.file_name().to_string_lossy()) {
+                    self.digests.note(&entry.path());
                     if let Ok(text) = fs_err::read_to_string(entry.path()) {
                         add(&mut names, &mut fresh, &text);
                     }
@@ -197,13 +219,18 @@ impl Ingredients<'_> {
                 manifest.set(format!("variable {name}"), value);
             }
         }
-        let in_functions: BTreeSet<&str> =
-            recipe.functions().iter().filter(|(name, _)| *name != "check_update").flat_map(|(_, f)| identifiers(&f.text)).collect();
+        let in_functions: BTreeSet<&str> = recipe
+            .functions()
+            .iter()
+            .filter(|(name, _)| *name != "check_update")
+            .flat_map(|(_, f)| identifiers(&f.text))
+            .collect();
         for (name, variable) in &recipe.evaluated.variables {
             let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
             let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS");
             if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
-                let attributes = if variable.flags == "-" { String::new() } else { format!("({}) ", variable.flags) };
+                let attributes =
+                    if variable.flags == "-" { String::new() } else { format!("({}) ", variable.flags) };
                 manifest.set(format!("variable {name}"), format!("{attributes}{}", variable.value));
             }
         }
@@ -233,8 +260,12 @@ impl Ingredients<'_> {
         let text: String = recipe.functions().values().map(|f| f.text.as_str()).collect();
         for place in ["board", "product"] {
             // A recipe that goes to these folders by itself, past the helpers, has all of them as input.
-            if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}")) {
-                manifest.set(format!("folder {place}"), self.digests.line(&self.tree.root().join(place))?.unwrap_or_default());
+            if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}"))
+            {
+                manifest.set(
+                    format!("folder {place}"),
+                    self.digests.line(&self.tree.root().join(place))?.unwrap_or_default(),
+                );
             }
         }
         for tool in recipe.host_tools() {

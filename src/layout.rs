@@ -48,8 +48,11 @@ impl Tree {
             if root.join("pkg").is_dir() {
                 return Ok(Tree { root });
             }
-            return Err(Error::new(Kind::Usage, format!("`{}` is no tree: it has no folder `pkg`", root.display()))
-                .hint("a tree holds `pkg/`, `board/` and `product/`; name it with --tree or MK_TREE"));
+            return Err(Error::new(
+                Kind::Usage,
+                format!("`{}` is no tree: it has no folder `pkg`", root.display()),
+            )
+            .hint("a tree holds `pkg/`, `board/` and `product/`; name it with --tree or MK_TREE"));
         }
         let is_tree = |dir: &&Path| ["pkg", "board", "product"].iter().all(|part| dir.join(part).is_dir());
         let from = [Some(current), program.and_then(Path::parent)];
@@ -58,7 +61,10 @@ impl Tree {
             Some(root) => Ok(Tree { root: fs_err::canonicalize(root)? }),
             None => Err(Error::new(
                 Kind::Usage,
-                format!("no tree found: neither `{}` nor a folder above it holds `pkg`, `board` and `product`", current.display()),
+                format!(
+                    "no tree found: neither `{}` nor a folder above it holds `pkg`, `board` and `product`",
+                    current.display()
+                ),
             )
             .hint("name the tree with --tree DIR or MK_TREE")),
         }

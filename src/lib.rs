@@ -2,7 +2,11 @@
 //!
 //! Lower modules know nothing of higher ones; `docs/design.md` draws the order and a test holds it.
 
+// Only the report and `output` print; nothing a user can cause ends in a panic.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used))]
+
 pub mod archive;
+pub mod bare;
 pub mod boot;
 pub mod cli;
 pub mod command;
@@ -19,10 +23,12 @@ pub mod fetch;
 pub mod filedigest;
 pub mod finish;
 pub mod graph;
+pub mod job;
 pub mod key;
 pub mod layout;
 pub mod lint;
 pub mod load;
+pub mod making;
 pub mod names;
 pub mod origin;
 pub mod output;
@@ -35,7 +41,9 @@ pub mod report;
 pub mod room;
 pub mod runtime;
 pub mod schedule;
+pub mod script;
 pub mod signals;
+pub mod source;
 pub mod stage;
 pub mod step;
 pub mod store;
@@ -44,3 +52,4 @@ pub mod tokens;
 pub mod trace;
 pub mod units;
 pub mod unpack;
+pub mod uptodate;

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use crate::config::Settings;
-use crate::digest::Digest;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
 use crate::filedigest::FileDigests;
@@ -44,6 +43,8 @@ pub struct Loaded {
     pub platform: String,
     /// Digests of files.
     pub digests: FileDigests,
+    /// A recipe that runs programs while it is read, so that nobody knows on what its values depend.
+    pub opaque: Option<PackageName>,
 }
 
 impl Loaded {
@@ -69,7 +70,10 @@ impl Loaded {
     /// The place of a package that was named on the command line.
     pub fn place(&self, name: &str) -> Result<usize> {
         self.graph.find(name).ok_or_else(|| {
-            let error = Error::new(Kind::Usage, format!("`{name}` is no package of `{} {}`", self.board, self.product));
+            let error = Error::new(
+                Kind::Usage,
+                format!("`{name}` is no package of `{} {}`", self.board, self.product),
+            );
             match nearest(name, self.graph.packages.iter().map(|recipe| recipe.name.as_str())) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!("`mk plan {} {}` lists them", self.board, self.product)),
@@ -120,10 +124,15 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
     }
     let list = tree.products().join(product).join("BOARDS");
     if let Ok(text) = fs_err::read_to_string(&list) {
-        let boards: Vec<String> = text.lines().map(|line| line.trim_end_matches('\r').to_owned()).filter(|l| !l.is_empty()).collect();
+        let boards: Vec<String> = text
+            .lines()
+            .map(|line| line.trim_end_matches('\r').to_owned())
+            .filter(|l| !l.is_empty())
+            .collect();
         if !boards.iter().any(|name| name == board) {
-            let error = Error::new(Kind::Usage, format!("product `{product}` does not support board `{board}`"))
-                .at(format!("product/{product}/BOARDS lists: {}", boards.join(", ")));
+            let error =
+                Error::new(Kind::Usage, format!("product `{product}` does not support board `{board}`"))
+                    .at(format!("product/{product}/BOARDS lists: {}", boards.join(", ")));
             return Err(match nearest(board, boards.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
@@ -134,7 +143,7 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
 }
 
 /// `git describe` of the tree, or a fixed word where it is no checkout.
-fn release(tree: &Tree) -> String {
+pub fn release(tree: &Tree) -> String {
     if !tree.root().join(".git").exists() {
         return "unversioned".to_owned();
     }
@@ -146,22 +155,36 @@ fn release(tree: &Tree) -> String {
 }
 
 /// Reads `board` and `product`. With `only` empty the goal is `release-<board>`, else the packages named there.
-pub fn load(settings: &Settings, store: &Store, board: &str, product: &str, only: &[String]) -> Result<Loaded> {
+pub fn load(
+    settings: &Settings,
+    store: &Store,
+    board: &str,
+    product: &str,
+    only: &[String],
+) -> Result<Loaded> {
     let tree = settings.tree()?;
     check_board_and_product(&tree, board, product)?;
     let mut goals = Vec::new();
     for name in only {
         let name = PackageName::new(name)?;
         if !tree.recipe(name.as_str()).is_file() {
-            return Err(unknown("package", name.as_str(), &format!("pkg/{name}/build"), &folders(&tree.packages())));
+            return Err(unknown(
+                "package",
+                name.as_str(),
+                &format!("pkg/{name}/build"),
+                &folders(&tree.packages()),
+            ));
         }
         goals.push(name);
     }
     if goals.is_empty() {
         let goal = PackageName::new(&format!("release-{board}"))?;
         if !tree.recipe(goal.as_str()).is_file() {
-            return Err(Error::new(Kind::Recipe, format!("board `{board}` has no package `{goal}`: there is no `pkg/{goal}/build`"))
-                .hint("the package `release-<board>` needs everything that the image is made of"));
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("board `{board}` has no package `{goal}`: there is no `pkg/{goal}/build`"),
+            )
+            .hint("the package `release-<board>` needs everything that the image is made of"));
         }
         goals.push(goal);
     }
@@ -265,7 +288,10 @@ fn read_how(
         for need in &recipe.depends {
             if !known(need) {
                 let all = folders(&tree.packages());
-                let error = Error::new(Kind::Recipe, format!("pkg/{name}/build: DEPENDS names unknown package `{need}`"));
+                let error = Error::new(
+                    Kind::Recipe,
+                    format!("pkg/{name}/build: DEPENDS names unknown package `{need}`"),
+                );
                 return Err(match nearest(need.as_str(), all.iter().map(String::as_str)) {
                     Some(near) => error.hint(format!("did you mean `{near}`?")),
                     None => error.hint(format!("there is no `pkg/{need}/build`")),
@@ -301,6 +327,14 @@ fn read_how(
         variables.insert(name.clone(), variable.value.clone());
     }
     let library = runtime::functions().into_iter().collect();
+    let digests = FileDigests::load(&store.digests());
+    for place in &places {
+        for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {
+            digests.note(&place.join(name));
+        }
+    }
+    digests.note(std::path::Path::new("/etc/os-release"));
+    let opaque = evaluation.opaque;
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
@@ -312,7 +346,8 @@ fn read_how(
         library,
         graph,
         platform: key::platform(),
-        digests: FileDigests::load(&store.digests()),
+        digests,
+        opaque,
         tree,
     };
     Ok((loaded, evaluation.failed))
@@ -320,8 +355,3 @@ fn read_how(
 
 /// `CMAKETCFILE`: the toolchain package writes it there.
 pub const CMAKE_TOOLCHAIN_FILE: &str = "/mk/root/toolchain/toolchain.cmake";
-
-/// The digest of a list of goals, for naming what was asked for.
-pub fn goals_digest(only: &[String]) -> Digest {
-    Digest::of(only.join("\0"))
-}

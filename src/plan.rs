@@ -90,7 +90,8 @@ impl Planner<'_> {
                 .map(|&need| self.graph.packages[need].name.as_str())
                 .collect();
             let visible = |need: usize| packages[need].found.as_ref().map(|found| found.visible);
-            let found = if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
+            let found =
+                if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
             let last = self.last(&recipe.name);
             let (action, changes, reason) = match (&found, &sets) {
                 (Some(_), _) => (Action::Reuse, Vec::new(), String::new()),
@@ -99,14 +100,7 @@ impl Planner<'_> {
                 }
                 _ => {
                     let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
-                    let changes = match &last {
-                        Some(last) => last
-                            .filter(|label| now.get(label).is_some() || !is_late(label))
-                            .changes(&now)
-                            .into_iter()
-                            .collect(),
-                        None => Vec::new(),
-                    };
+                    let changes = self.changes(&recipe.name, &now);
                     let reason = match (&last, changes.as_slice()) {
                         (None, _) if sets.is_none() => "never built".to_owned(),
                         (None, _) => "not in the store with these inputs".to_owned(),
@@ -123,11 +117,19 @@ impl Planner<'_> {
     }
 
     /// The manifest with other packages' outputs, without discovered inputs. `visible` answers for direct dependencies.
-    pub fn whole(&self, place: usize, own: &Manifest, visible: &dyn Fn(usize) -> Option<Visible>) -> Result<Manifest> {
+    pub fn whole(
+        &self,
+        place: usize,
+        own: &Manifest,
+        visible: &dyn Fn(usize) -> Option<Visible>,
+    ) -> Result<Manifest> {
         let mut manifest = own.clone();
         for &need in &self.graph.needs[place] {
             if let Some(Visible { output, turn }) = visible(need) {
-                manifest.set(format!("needs {}", self.graph.packages[need].name), format!("{output} with {turn}"));
+                manifest.set(
+                    format!("needs {}", self.graph.packages[need].name),
+                    format!("{output} with {turn}"),
+                );
             }
         }
         Ok(manifest)
@@ -148,7 +150,12 @@ impl Planner<'_> {
     }
 
     /// What dependents will see of a package with that output.
-    pub fn visible(&self, place: usize, output: Digest, visible: &dyn Fn(usize) -> Option<Visible>) -> Visible {
+    pub fn visible(
+        &self,
+        place: usize,
+        output: Digest,
+        visible: &dyn Fn(usize) -> Option<Visible>,
+    ) -> Visible {
         let mut turn = String::new();
         for &need in &self.graph.needs[place] {
             if let Some(Visible { output, turn: below }) = visible(need) {
@@ -178,10 +185,18 @@ impl Planner<'_> {
         Ok(None)
     }
 
+    /// What has changed since the result that this build root used last, one line each.
+    ///
+    /// `now` may lack what is known only later: other packages' outputs, and what steps ask for while they run.
+    pub fn changes(&self, package: &PackageName, now: &Manifest) -> Vec<String> {
+        let Some(last) = self.last(package) else { return Vec::new() };
+        last.filter(|label| now.get(label).is_some() || !is_late(label)).changes(now)
+    }
+
     /// The manifest of the result that this build root used last.
     pub fn last(&self, package: &PackageName) -> Option<Manifest> {
         let path = self.build_root.state().join("manifest").join(package.as_str());
-        std::fs::read_to_string(path).ok().map(|text| Manifest::parse(&text))
+        fs_err::read_to_string(path).ok().map(|text| Manifest::parse(&text))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Programs: how one is started, watched and ended with everything below it, and how to cancel it.
 //!
-//! Knows nothing of rooms. The part that starts and watches ([`Supervisor`]) runs in a process of its own,
+//! Knows nothing of rooms. The part that starts and watches (`Supervisor`) runs in a process of its own,
 //! which the room server forks for each request: either the first process of a room, where the kernel helps
 //! to end everything, or an ordinary process that adopts what its programs leave behind.
 

@@ -44,7 +44,9 @@ impl Recipe {
         let wrong = |text: String| Error::new(Kind::Recipe, format!("pkg/{name}/build: {text}"));
         for variable in CONTRACT {
             if evaluated.variables.get(*variable).is_some_and(crate::evaluate::Variable::is_array) {
-                return Err(wrong(format!("{variable} is an array; it must be one word or words separated by spaces")));
+                return Err(wrong(format!(
+                    "{variable} is an array; it must be one word or words separated by spaces"
+                )));
             }
         }
         let mut depends = Vec::new();
@@ -92,13 +94,19 @@ impl Recipe {
 
 /// Whether a function, as bash prints it, holds nothing but `:`, `true` or `return`.
 fn does_nothing(text: &str) -> bool {
-    let body = text.trim_end().strip_suffix('}').and_then(|rest| rest.split_once("{")).map_or("", |(_, body)| body);
-    body.lines().map(|line| line.trim().trim_end_matches(';')).all(|line| matches!(line, "" | ":" | "true" | "return" | "return 0"))
+    let body =
+        text.trim_end().strip_suffix('}').and_then(|rest| rest.split_once("{")).map_or("", |(_, body)| body);
+    body.lines()
+        .map(|line| line.trim().trim_end_matches(';'))
+        .all(|line| matches!(line, "" | ":" | "true" | "return" | "return 0"))
 }
 
 fn source(file: &str, evaluated: &Evaluated) -> Result<Source> {
     let wrong = |text: String| Error::new(Kind::Recipe, text);
-    if file.contains('/') || file.starts_with('.') || file.chars().any(|c| c.is_control() || c.is_whitespace()) {
+    if file.contains('/')
+        || file.starts_with('.')
+        || file.chars().any(|c| c.is_control() || c.is_whitespace())
+    {
         return Err(wrong(format!("TARBALL `{}` is no file name", file.escape_debug())));
     }
     let words = |name: &str| evaluated.get(name).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
@@ -112,7 +120,8 @@ fn source(file: &str, evaluated: &Evaluated) -> Result<Source> {
     }
     let folders = words("SRCDIR");
     if folders.is_empty() {
-        return Err(wrong(format!("TARBALL is `{file}` but SRCDIR is not set")).hint("SRCDIR names the archive's top folder"));
+        return Err(wrong(format!("TARBALL is `{file}` but SRCDIR is not set"))
+            .hint("SRCDIR names the archive's top folder"));
     }
     for folder in &folders {
         let odd = |part: &str| part.is_empty() || part == "..";

@@ -81,7 +81,9 @@ impl Runtime {
         if !target.is_dir() {
             fs_err::create_dir_all(folder)?;
             let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
-            for (name, text) in [("library.sh", library().as_str()), ("evaluate.sh", EVALUATE), ("step.sh", STEP)] {
+            for (name, text) in
+                [("library.sh", library().as_str()), ("evaluate.sh", EVALUATE), ("step.sh", STEP)]
+            {
                 fs_err::write(fresh.path().join(name), text)?;
             }
             let fresh = fresh.keep();
@@ -121,9 +123,22 @@ mod tests {
     fn the_library_defines_every_helper_of_the_contract() {
         let names: Vec<String> = functions().into_iter().map(|(name, _)| name).collect();
         for helper in [
-            "apply_patches", "strip_files", "verson_find_greatest", "version_find_greatest", "file_path_override",
-            "cat_file_override", "cat_file_merge", "include_override", "include_merge", "run_configure", "include_pkg",
-            "dependencies", "deploy_dev_cleanup", "unfuck_libtool", "save_toolchain", "fetch_package",
+            "apply_patches",
+            "strip_files",
+            "verson_find_greatest",
+            "version_find_greatest",
+            "file_path_override",
+            "cat_file_override",
+            "cat_file_merge",
+            "include_override",
+            "include_merge",
+            "run_configure",
+            "include_pkg",
+            "dependencies",
+            "deploy_dev_cleanup",
+            "unfuck_libtool",
+            "save_toolchain",
+            "fetch_package",
         ] {
             assert!(names.iter().any(|name| name == helper), "{helper}");
         }

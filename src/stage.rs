@@ -72,6 +72,20 @@ pub fn show_layers(layers: &[PathBuf], view: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Makes `view` a symbolic link to `target`, in one step, unless it is that already.
+pub fn link_view(target: &Path, view: &Path) -> Result<()> {
+    if std::fs::read_link(view).is_ok_and(|now| now == target) {
+        return Ok(());
+    }
+    if view.is_dir() && !view.is_symlink() {
+        remove_tree(view)?;
+    }
+    let fresh = view.with_extension(format!("mk-{}", std::process::id()));
+    let _ = fs_err::remove_file(&fresh);
+    fs_err::os::unix::fs::symlink(target, &fresh)?;
+    Ok(fs_err::rename(&fresh, view)?)
+}
+
 /// What a folder held: for each path below it, inode, size and modification time.
 #[derive(Debug, Default)]
 pub struct Snapshot(HashMap<PathBuf, (u64, u64, i64, i64)>);
@@ -81,9 +95,14 @@ impl Snapshot {
     pub fn of(root: &Path) -> Snapshot {
         let mut found = HashMap::new();
         for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
-            if let (Ok(meta), Ok(relative)) = (entry.path().symlink_metadata(), entry.path().strip_prefix(root)) {
+            if let (Ok(meta), Ok(relative)) =
+                (entry.path().symlink_metadata(), entry.path().strip_prefix(root))
+            {
                 if !meta.is_dir() {
-                    found.insert(relative.to_owned(), (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()));
+                    found.insert(
+                        relative.to_owned(),
+                        (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()),
+                    );
                 }
             }
         }
@@ -120,7 +139,8 @@ mod tests {
     #[test]
     fn layers_are_linked_and_additions_are_told_from_damage() {
         let dir = tempfile::tempdir().unwrap();
-        let (a, b, to, out) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("to"), dir.path().join("out"));
+        let (a, b, to, out) =
+            (dir.path().join("a"), dir.path().join("b"), dir.path().join("to"), dir.path().join("out"));
         fs_err::create_dir_all(a.join("include")).unwrap();
         fs_err::create_dir_all(b.join("include/sub")).unwrap();
         fs_err::write(a.join("include/x.h"), "a").unwrap();

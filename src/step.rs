@@ -103,7 +103,10 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
     ] {
         set(name, &path.to_string_lossy());
     }
-    set("CMAKETCFILE", &CMAKE_TOOLCHAIN_FILE.replacen(inside::TOOLCHAIN, &places.toolchain.to_string_lossy(), 1));
+    set(
+        "CMAKETCFILE",
+        &CMAKE_TOOLCHAIN_FILE.replacen(inside::TOOLCHAIN, &places.toolchain.to_string_lossy(), 1),
+    );
     set("PKGNAME", recipe.name.as_str());
     let package = places.tree.join("pkg").join(recipe.name.as_str());
     set("MK_RECIPE", &package.join("build").to_string_lossy());
@@ -118,7 +121,9 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
             text.push_str(&function.text);
         }
     }
-    let words = |paths: &[&Path]| paths.iter().map(|path| quote(&path.to_string_lossy())).collect::<Vec<_>>().join(" ");
+    let words = |paths: &[&Path]| {
+        paths.iter().map(|path| quote(&path.to_string_lossy())).collect::<Vec<_>>().join(" ")
+    };
     let config: Vec<&Path> = places.config.iter().map(PathBuf::as_path).collect();
     text.push_str(&format!("MK_CONFIG_PLACES=({})\n", words(&config)));
     let (source, deploy) = (places.source(recipe), places.deploy.join(recipe.name.as_str()));
@@ -164,7 +169,13 @@ pub fn environment(recipe: &Recipe, places: &Places, jobs: usize) -> Vec<(OsStri
 }
 
 /// The program that runs a step.
-pub fn program(step: Step, places: &Places, cwd: PathBuf, log: PathBuf, env: Vec<(OsString, OsString)>) -> Program {
+pub fn program(
+    step: Step,
+    places: &Places,
+    cwd: PathBuf,
+    log: PathBuf,
+    env: Vec<(OsString, OsString)>,
+) -> Program {
     let argv = [
         OsString::from("/bin/bash"),
         "--norc".into(),
@@ -178,14 +189,25 @@ pub fn program(step: Step, places: &Places, cwd: PathBuf, log: PathBuf, env: Vec
 }
 
 /// What every room of a package shows of tree, configuration and runtime, for a recipe that can reach these names.
-pub fn tree_mounts(loaded: &Loaded, place: usize, reachable: &BTreeSet<String>, prelude: String, report: &Path) -> Vec<Mount> {
+pub fn tree_mounts(
+    loaded: &Loaded,
+    place: usize,
+    reachable: &BTreeSet<String>,
+    prelude: String,
+    report: &Path,
+) -> Vec<Mount> {
     let recipe = &loaded.graph.packages[place];
     let bind = |from: PathBuf, to: PathBuf, writable: bool| Mount::Bind { from, to, writable };
     let tree = Path::new(inside::TREE);
     let folder = Path::new("pkg").join(recipe.name.as_str());
     let mut mounts = vec![bind(loaded.tree.package(recipe.name.as_str()), tree.join(&folder), false)];
-    let mut files: BTreeSet<PathBuf> =
-        recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !path.starts_with(&folder)).cloned().collect();
+    let mut files: BTreeSet<PathBuf> = recipe
+        .evaluated
+        .sources
+        .iter()
+        .filter(|path| path.is_relative() && !path.starts_with(&folder))
+        .cloned()
+        .collect();
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
         for need in loaded.graph.closure(place) {
             files.insert(Path::new("pkg").join(loaded.graph.packages[need].name.as_str()).join("build"));
@@ -231,7 +253,7 @@ pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession
         command: String,
         frames: Vec<(u32, String, String)>,
     }
-    let text = std::fs::read(report.join("failure")).unwrap_or_default();
+    let text = fs_err::read(report.join("failure")).unwrap_or_default();
     let mut records: Vec<Record> = Vec::new();
     for (word, value) in pairs(&text) {
         match word.as_str() {
@@ -272,7 +294,9 @@ pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession
     let stack: Vec<Frame> = chosen
         .frames
         .iter()
-        .filter_map(|(line, function, file)| Some(Frame { file: shown(file)?, line: *line, function: function.clone() }))
+        .filter_map(|(line, function, file)| {
+            Some(Frame { file: shown(file)?, line: *line, function: function.clone() })
+        })
         .filter(|frame| frame.function != "main")
         .collect();
     let line = stack.first().and_then(|frame| line_of(&loaded.tree.root().join(&frame.file), frame.line));
@@ -303,7 +327,9 @@ pub fn discovered(report: &Path, recipe: &Recipe, places: &Places) -> Result<Vec
     let mut found = BTreeSet::new();
     for (word, value) in pairs(&text) {
         match word.as_str() {
-            "lookup" if !recipe.evaluated.lookups.contains(&value) => drop(found.insert(format!("lookup {value}"))),
+            "lookup" if !recipe.evaluated.lookups.contains(&value) => {
+                found.insert(format!("lookup {value}"));
+            }
             "source" => {
                 let path = Path::new(&value);
                 let own = places.tree.join("pkg").join(recipe.name.as_str());

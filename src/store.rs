@@ -131,13 +131,22 @@ impl Store {
             Ok(text) => {
                 return Err(Error::new(
                     Kind::Host,
-                    format!("store `{}` has the format `{}`, this `mk` writes `{FORMAT}`", root.display(), text.trim_end()),
+                    format!(
+                        "store `{}` has the format `{}`, this `mk` writes `{FORMAT}`",
+                        root.display(),
+                        text.trim_end()
+                    ),
                 )
                 .hint("name another folder with --store or MK_STORE; nothing in this one was touched"));
             }
             Err(_) if root.read_dir().is_ok_and(|mut entries| entries.next().is_some()) => {
-                return Err(Error::new(Kind::Host, format!("`{}` is not a store: it holds other things", root.display()))
-                    .hint("name an empty or new folder with --store or MK_STORE; nothing in this one was touched"));
+                return Err(Error::new(
+                    Kind::Host,
+                    format!("`{}` is not a store: it holds other things", root.display()),
+                )
+                .hint(
+                    "name an empty or new folder with --store or MK_STORE; nothing in this one was touched",
+                ));
             }
             Err(_) => {
                 fs_err::create_dir_all(root)?;
@@ -195,7 +204,9 @@ impl Store {
     pub fn publish(&self, fresh: &Path, key: &Digest) -> Result<Entry> {
         let path = self.sharded("entry", key);
         self.rename_into(fresh, &path)?;
-        self.find(key).ok_or_else(|| Error::new(Kind::Host, format!("store entry `{}` cannot be read back", path.display())))
+        self.find(key).ok_or_else(|| {
+            Error::new(Kind::Host, format!("store entry `{}` cannot be read back", path.display()))
+        })
     }
 
     /// Removes a result.
@@ -207,10 +218,12 @@ impl Store {
         if let Some(parent) = path.parent() {
             fs_err::create_dir_all(parent)?;
         }
-        match std::fs::rename(fresh, path) {
+        match fs_err::rename(fresh, path) {
             Ok(()) => Ok(()),
             Err(_) if path.is_dir() => remove_tree(fresh),
-            Err(error) => Err(Error::new(Kind::Host, format!("cannot put `{}` in place: {error}", path.display()))),
+            Err(error) => {
+                Err(Error::new(Kind::Host, format!("cannot put `{}` in place: {error}", path.display())))
+            }
         }
     }
 
@@ -251,7 +264,7 @@ impl Store {
     /// The sets of inputs that builds of this recipe (`own`: its manifest without other packages) discovered; `None`:
     /// it was never built.
     pub fn discovered(&self, own: &Digest) -> Option<Vec<Vec<String>>> {
-        let text = std::fs::read(self.sharded("inputs", own)).ok()?;
+        let text = fs_err::read(self.sharded("inputs", own)).ok()?;
         serde_json::from_slice(&text).ok()
     }
 
@@ -272,7 +285,7 @@ impl Store {
 
     /// Seconds that a package's last build took, on whatever board.
     pub fn duration(&self, package: &PackageName) -> Option<f64> {
-        std::fs::read_to_string(self.root.join("duration").join(package.as_str())).ok()?.trim().parse().ok()
+        fs_err::read_to_string(self.root.join("duration").join(package.as_str())).ok()?.trim().parse().ok()
     }
 
     /// Remembers how long a build took.
@@ -303,7 +316,10 @@ impl Store {
 
     /// Waits until no other process makes the thing of that name.
     pub fn lock(&self, name: &str) -> Result<Lock> {
-        Ok(Lock(self.locked(name, FlockArg::LockExclusive)?.ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?))
+        Ok(Lock(
+            self.locked(name, FlockArg::LockExclusive)?
+                .ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?,
+        ))
     }
 
     /// The lock of that name, unless another process holds it.
@@ -365,7 +381,8 @@ impl Store {
         let path = tempfile::Builder::new().prefix(".").tempdir_in(&all)?.keep();
         let owner = path.join("owner");
         let file = fs_err::File::create(&owner)?.into_parts().0;
-        let owner = lock_file(file, FlockArg::LockExclusive, &owner)?.ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?;
+        let owner = lock_file(file, FlockArg::LockExclusive, &owner)?
+            .ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?;
         fs_err::write(path.join("removing"), "")?;
         Ok(Temporary { path, next: std::sync::atomic::AtomicU64::new(0), _building: building, _owner: owner })
     }
@@ -378,7 +395,9 @@ fn lock_file(file: std::fs::File, how: FlockArg, path: &Path) -> Result<Option<F
             Ok(lock) => return Ok(Some(lock)),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => return Ok(None),
             Err((back, nix::errno::Errno::EINTR)) => file = back,
-            Err((_, error)) => return Err(Error::new(Kind::Host, format!("cannot lock `{}`: {error}", path.display()))),
+            Err((_, error)) => {
+                return Err(Error::new(Kind::Host, format!("cannot lock `{}`: {error}", path.display())));
+            }
         }
     }
 }
@@ -390,7 +409,12 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
         .prefix(".new-")
         .permissions(std::fs::Permissions::from_mode(0o644))
         .tempfile_in(folder)
-        .map_err(|error| Error::from(std::io::Error::new(error.kind(), format!("cannot write in `{}`: {error}", folder.display()))))?;
+        .map_err(|error| {
+            Error::from(std::io::Error::new(
+                error.kind(),
+                format!("cannot write in `{}`: {error}", folder.display()),
+            ))
+        })?;
     file.write_all(content).map_err(|e| Error::from(e).context(format!("`{}`", path.display())))?;
     file.persist(path).map_err(|e| Error::from(e.error).context(format!("`{}`", path.display())))?;
     Ok(())
@@ -448,7 +472,7 @@ mod tests {
         let dead = store.root().join("tmp/dead");
         fs_err::create_dir_all(dead.join("read-only")).unwrap();
         fs_err::write(dead.join("owner"), "").unwrap();
-        fs_err::set_permissions(dead.join("read-only"), std::fs::Permissions::from_mode(0)).unwrap();
+        fs_err::set_permissions(dead.join("read-only"), std::fs::Permissions::from_mode(0o000)).unwrap();
         let _second = store.temporary().unwrap();
         assert!(folder.is_dir() && !dead.exists());
     }

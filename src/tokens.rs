@@ -53,8 +53,12 @@ impl Tokens {
             let copy = file.try_clone().map_err(|error| broken(error.to_string()))?;
             (file.into_parts().0.into(), copy.into_parts().0.into())
         } else {
-            let numbers = auth.split_once(',').and_then(|(r, w)| Some((r.parse::<i32>().ok()?, w.parse::<i32>().ok()?)));
-            let Some((read, write)) = numbers else { return Err(broken(format!("`{}` are no descriptors", auth.escape_debug()))) };
+            let numbers = auth
+                .split_once(',')
+                .and_then(|(r, w)| Some((r.parse::<i32>().ok()?, w.parse::<i32>().ok()?)));
+            let Some((read, write)) = numbers else {
+                return Err(broken(format!("`{}` are no descriptors", auth.escape_debug())));
+            };
             if read < 0 || write < 0 {
                 return Ok(None);
             }
@@ -62,7 +66,9 @@ impl Tokens {
                 // SAFETY: only asks whether the number is an open descriptor; the duplicate is ours.
                 let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
                 if copy < 0 {
-                    return Err(broken(format!("descriptor {number} is not open; start `mk` with `+` in that makefile")));
+                    return Err(broken(format!(
+                        "descriptor {number} is not open; start `mk` with `+` in that makefile"
+                    )));
                 }
                 // SAFETY: a new descriptor that nobody else owns.
                 Ok(unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(copy) })
@@ -106,7 +112,8 @@ impl Tokens {
         let mut waiting: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int.
         let asked = unsafe { libc::ioctl(self.read.as_raw_fd(), libc::FIONREAD, &mut waiting) };
-        let there = usize::try_from(waiting).unwrap_or(0) + self.held.load(std::sync::atomic::Ordering::SeqCst);
+        let there =
+            usize::try_from(waiting).unwrap_or(0) + self.held.load(std::sync::atomic::Ordering::SeqCst);
         if asked == 0 && there < all {
             self.put(&vec![b'+'; all - there]);
         }

@@ -1,5 +1,8 @@
 //! Fetching, against a real server on loopback, a fake `apt-get` and a real git repository.
 
+// Helpers are no tests in clippy's eyes.
+#![allow(clippy::unwrap_used)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -600,7 +603,7 @@ fn a_commit_of_a_git_repository_gives_an_archive() {
         // The first time tells the digest, as it does to the writer of a recipe; the second has to give the same.
         let error = fetch(file, Digest::of("unknown")).unwrap_err();
         let (_, found) =
-            error.at.iter().find_map(|line| line.split_once(": found ")).expect(&error.to_string());
+            error.at.iter().find_map(|line| line.split_once(": found ")).unwrap_or_else(|| panic!("{error}"));
         let fetched = fetch(file, found.parse().unwrap()).unwrap();
         let into = case.temporary.path().join(format!("{file}.d"));
         fs_err::create_dir_all(&into).unwrap();

@@ -90,9 +90,11 @@ fn ends(pipe: &impl AsFd) -> bool {
 }
 
 /// Waits until `text` can be read from the pipe.
-fn wait_for(pipe: &mut impl Read, text: &str) {
+fn wait_for(pipe: &mut (impl Read + AsFd), text: &str) {
     let (mut seen, mut byte) = (String::new(), [0]);
     while !seen.contains(text) {
+        let mut fd = [nix::poll::PollFd::new(pipe.as_fd(), nix::poll::PollFlags::POLLIN)];
+        assert_eq!(nix::poll::poll(&mut fd, 20_000u16).unwrap(), 1, "nothing came after `{seen}`");
         assert_eq!(pipe.read(&mut byte).unwrap(), 1, "the pipe ended after `{seen}`");
         write!(seen, "{}", byte[0] as char).unwrap();
     }
@@ -636,6 +638,65 @@ fn processes() -> Vec<(i32, i32, String)> {
     found
 }
 
+fn a_shell_gets_the_terminal_with_job_control_and_gives_it_back(bench: &Bench) {
+    for how in ["room", "bare"] {
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let close = nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC);
+        nix::fcntl::fcntl(&pty.master, close).unwrap();
+        let mut caller = Command::new(std::env::current_exe().unwrap());
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        caller.args(["--terminal", how]).arg(bench.folder.path()).stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: both calls may be made between fork and exec.
+        unsafe {
+            caller.pre_exec(|| {
+                nix::errno::Errno::result(libc::setsid())?;
+                nix::errno::Errno::result(libc::ioctl(0, libc::TIOCSCTTY, 0))?;
+                Ok(())
+            })
+        };
+        let mut caller = caller.spawn().unwrap();
+        let mut terminal = fs_err::File::from_parts(pty.master.into(), "terminal");
+        let mut say = |keys: &str, answer: &str| {
+            nix::unistd::write(&terminal, keys.as_bytes()).unwrap();
+            wait_for(&mut terminal, answer);
+        };
+        // The terminal echoes what is typed, so no answer is a part of its question.
+        say("", "$ ");
+        say("set -o | grep monitor | tr -d '\\t '\n", "monitoron");
+        say("trap 'echo dis\"\"turbed' INT; echo read\"\"y\n", "ready");
+        say("\x03", "disturbed");
+        say("sh -c 'echo asle\"\"ep; exec sleep 100'\n", "asleep");
+        say("\x1a", "Stopped");
+        say("kill -9 %1; wait %1; echo go\"\"ne\n", "gone");
+        say("exit 3\n", "the caller asks: ");
+        say("fine\n", "it was fine");
+        assert_eq!(caller.wait().unwrap().code(), Some(3));
+    }
+}
+
+/// The caller that has the terminal, in [`a_shell_gets_the_terminal_with_job_control_and_gives_it_back`].
+fn terminal(how: &str, folder: &str) {
+    let server = RoomServer::start().unwrap();
+    let program = Program {
+        argv: ["/bin/bash", "--norc", "--noprofile", "-i"].map(Into::into).into(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into()), ("PS1".into(), "$ ".into())],
+        cwd: "/".into(),
+        log: Path::new(folder).join("log"),
+        stdout: None,
+    };
+    let room = Room { mounts: vec![], programs: vec![program], network: false, terminal: true, limit: None };
+    let (stdin, stdout, stderr) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let inherit = [(stdin.as_fd(), 0), (stdout.as_fd(), 1), (stderr.as_fd(), 2)];
+    let run = if how == "room" { RoomServer::run } else { RoomServer::run_bare };
+    let ran = run(&server, &room, &inherit, &Cancel::new().unwrap()).unwrap();
+    println!("the caller asks: ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    println!("it was {line}");
+    let Status::Code(code) = ran.exits[0].status else { panic!("{ran:?}") };
+    std::process::exit(code);
+}
+
 fn the_bare_run_gives_the_same_surroundings(bench: &Bench) {
     let mut room = bench.room(vec![], "umask; grep NoNewPrivs /proc/self/status | cut -f2; ls /proc/self/fd; env; test \"$(ps -o sid= $$ | tr -d ' ')\" = $$");
     room.programs[0].env = vec![("PATH".into(), "/usr/bin:/bin".into()), ("X".into(), "a b".into())];
@@ -697,6 +758,7 @@ tests! {
     killing_mk_leaves_no_process_and_no_mount
     killing_the_server_ends_the_rooms_and_is_told
     a_supervisor_that_is_killed_is_told
+    a_shell_gets_the_terminal_with_job_control_and_gives_it_back
     the_bare_run_gives_the_same_surroundings
     the_probe_finds_that_rooms_work_here_and_leaves_nothing
     a_second_server_is_refused_where_there_are_threads
@@ -724,6 +786,7 @@ fn main() {
     if let [flag, how, folder] = &words[..] {
         match flag.as_str() {
             "--victim" => return victim(how, folder),
+            "--terminal" => return terminal(how, folder),
             "--orphan" => return orphan(how, folder),
             _ => {}
         }

@@ -1,5 +1,8 @@
 //! Unpacking: archives made by the usual tools, and hostile ones made by hand.
 
+// Helpers are no tests in clippy's eyes.
+#![allow(clippy::unwrap_used)]
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 

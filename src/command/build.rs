@@ -11,15 +11,17 @@ use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::executor::{Job, Local, Workshop, link_view};
+use crate::executor::Local;
+use crate::job::{Job, Workshop};
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::plan::{Action, Found, Plan, Planner};
 use crate::report::{self, Report};
 use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
+use crate::stage::link_view;
 use crate::store::{self, Store};
-use crate::{signals, stage};
+use crate::{signals, stage, uptodate};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -36,12 +38,23 @@ pub struct Built {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<()> {
+    let build_root = settings.workspace.build_root(&target.board, &target.product);
+    if let Some(count) = uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
+        tell_nothing_to_do(settings, &build_root.name(), count);
+        return Ok(());
+    }
     let built = build(settings, &settings.store()?, target, packages, trace)?;
     if built.success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
 }
 
 /// Builds; also used by commands that need the result.
-pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<Built> {
+pub fn build(
+    settings: &Settings,
+    shared: &Store,
+    target: &Target,
+    packages: &[String],
+    trace: Option<&Path>,
+) -> Result<Built> {
     let loaded = load::load(settings, shared, &target.board, &target.product, packages)?;
     let build_root = loaded.build_root.clone();
     for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
@@ -68,7 +81,9 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
                 in_rooms = false;
                 store = private()?;
                 plan = planner(&loaded, &store, &loaded.ingredients(in_rooms)).plan()?;
-                refused = Some(format!("no rooms: {why}; building one package at a time, results stay in this build root"));
+                refused = Some(format!(
+                    "no rooms: {why}; building one package at a time, results stay in this build root"
+                ));
             }
         }
         server = Some(started);
@@ -78,7 +93,8 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
     let planner = planner(&loaded, &store, &ingredients);
     let (events, receiver) = Events::channel();
     let began = Instant::now();
-    let waiting: Vec<usize> = (0..plan.packages.len()).filter(|&place| plan.packages[place].action != Action::Reuse).collect();
+    let waiting: Vec<usize> =
+        (0..plan.packages.len()).filter(|&place| plan.packages[place].action != Action::Reuse).collect();
     let weights: Vec<Option<f64>> =
         waiting.iter().map(|&place| store.duration(&loaded.graph.packages[place].name)).collect();
     let record = build_root.logs().join("events.json");
@@ -86,11 +102,8 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         show_results(&loaded, &store, &found, in_rooms)?;
         loaded.digests.save(&store.digests())?;
-        let report = Report::start(receiver, report_options(settings, None));
-        events.send(run_started(&loaded, settings, found.len(), Some(0.0)));
-        events.send(Event::RunEnded { success: true, elapsed: began.elapsed() });
-        drop(events);
-        report.join();
+        uptodate::remember(settings, &loaded, packages)?;
+        tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true });
     };
 
@@ -102,8 +115,15 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
     let mut schedule = Schedule::new(nodes.clone(), limits, settings.keep_going)?;
 
     let report = Report::start(receiver, report_options(settings, Some(record.clone())));
-    let estimate: Option<f64> = weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
-    events.send(run_started(&loaded, settings, plan.packages.len() - waiting.len(), estimate));
+    let estimate: Option<f64> =
+        weights.iter().copied().sum::<Option<f64>>().map(|sum| sum / limits.jobs as f64);
+    events.send(Event::RunStarted {
+        name: loaded.name(),
+        packages: plan.packages.len(),
+        reused: plan.packages.len() - waiting.len(),
+        jobs: settings.jobs,
+        estimate,
+    });
     for text in refused.into_iter().chain(workshop.warning.clone()) {
         events.send(Event::Note { text });
     }
@@ -117,7 +137,9 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
         });
         if !recipe.evaluated.noise.trim().is_empty() {
             let said = recipe.evaluated.noise.trim().lines().next().unwrap_or_default();
-            events.send(Event::Warning { text: format!("pkg/{}/build prints while it is read: `{said}`", recipe.name) });
+            events.send(Event::Warning {
+                text: format!("pkg/{}/build prints while it is read: `{said}`", recipe.name),
+            });
         }
     }
     let (sender, wakes) = mpsc::channel::<Wake>();
@@ -130,7 +152,8 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let finished = show_results(&loaded, &store, &found, in_rooms).and_then(|()| loaded.digests.save(&store.digests()));
+    let finished =
+        show_results(&loaded, &store, &found, in_rooms).and_then(|()| loaded.digests.save(&store.digests()));
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
@@ -153,7 +176,9 @@ pub fn report_options(settings: &Settings, record: Option<PathBuf>) -> report::O
     report::Options {
         form: match settings.format {
             Format::Json => report::Form::Json,
-            Format::Human if std::io::stderr().is_terminal() && variable("TERM") != "dumb" => report::Form::Human,
+            Format::Human if std::io::stderr().is_terminal() && variable("TERM") != "dumb" => {
+                report::Form::Human
+            }
             _ => report::Form::Plain,
         },
         verbosity: match (settings.quiet, settings.verbose) {
@@ -168,18 +193,23 @@ pub fn report_options(settings: &Settings, record: Option<PathBuf>) -> report::O
 }
 
 /// The planner of a store.
-pub fn planner<'a>(loaded: &'a Loaded, store: &'a Store, ingredients: &'a crate::key::Ingredients<'a>) -> Planner<'a> {
+pub fn planner<'a>(
+    loaded: &'a Loaded,
+    store: &'a Store,
+    ingredients: &'a crate::key::Ingredients<'a>,
+) -> Planner<'a> {
     Planner { graph: &loaded.graph, ingredients, store, build_root: &loaded.build_root }
 }
 
-fn run_started(loaded: &Loaded, settings: &Settings, reused: usize, estimate: Option<f64>) -> Event {
-    Event::RunStarted {
-        name: loaded.name(),
-        packages: loaded.graph.packages.len(),
-        reused,
-        jobs: settings.jobs,
-        estimate,
-    }
+/// A run in which everything is there.
+fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize) {
+    let (events, receiver) = Events::channel();
+    let report = Report::start(receiver, report_options(settings, None));
+    let (name, jobs) = (name.to_owned(), settings.jobs);
+    events.send(Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) });
+    events.send(Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO });
+    drop(events);
+    report.join();
 }
 
 /// Keys of the results that a build root shows, by package.
@@ -187,7 +217,7 @@ pub type Used = BTreeMap<PackageName, Digest>;
 
 /// Reads what a build root shows.
 pub fn used(build_root: &crate::layout::BuildRoot) -> Used {
-    let text = std::fs::read(build_root.state().join("keys.json")).unwrap_or_default();
+    let text = fs_err::read(build_root.state().join("keys.json")).unwrap_or_default();
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
@@ -210,7 +240,10 @@ fn show_results(loaded: &Loaded, store: &Store, found: &[Option<Found>], in_room
         }
     }
     if now != before {
-        store::write_atomically(&root.state().join("keys.json"), &serde_json::to_vec(&now).unwrap_or_default())?;
+        store::write_atomically(
+            &root.state().join("keys.json"),
+            &serde_json::to_vec(&now).unwrap_or_default(),
+        )?;
         store.remember_root(root.root())?;
         if in_rooms {
             stage::show_layers(&layers, &root.toolchain())?;

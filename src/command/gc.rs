@@ -38,8 +38,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
     let limit = options.larger_than.as_deref().map(size).transpose()?;
     let Some(_alone) = store.alone()? else {
-        return Err(Error::new(Kind::Host, format!("store `{}` is in use by another `mk`", store.root().display()))
-            .hint("try again when its build has ended"));
+        return Err(Error::new(
+            Kind::Host,
+            format!("store `{}` is in use by another `mk`", store.root().display()),
+        )
+        .hint("try again when its build has ended"));
     };
     let mut used: BTreeSet<Digest> = BTreeSet::new();
     for root in store.roots() {
@@ -68,8 +71,16 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             let path = folder.path();
             let bytes = weigh(&path);
             total += bytes;
-            if !folder.file_name().to_string_lossy().parse::<Digest>().is_ok_and(|digest| keep.contains(&digest)) {
-                let what = format!("{kind} {}", folder.file_name().to_string_lossy().chars().take(8).collect::<String>());
+            if !folder
+                .file_name()
+                .to_string_lossy()
+                .parse::<Digest>()
+                .is_ok_and(|digest| keep.contains(&digest))
+            {
+                let what = format!(
+                    "{kind} {}",
+                    folder.file_name().to_string_lossy().chars().take(8).collect::<String>()
+                );
                 unused.push(Unused { made: made(&path), path, what, bytes });
             }
         }
@@ -90,11 +101,16 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let freed: u64 = removed.iter().map(|item| item.bytes).sum();
     if settings.format == Format::Json {
-        let items: Vec<_> =
-            removed.iter().map(|item| serde_json::json!({ "what": item.what, "path": item.path, "bytes": item.bytes })).collect();
-        return output::json(&serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }));
+        let items: Vec<_> = removed
+            .iter()
+            .map(|item| serde_json::json!({ "what": item.what, "path": item.path, "bytes": item.bytes }))
+            .collect();
+        return output::json(
+            &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }),
+        );
     }
-    let mut rows: Vec<Vec<String>> = removed.iter().map(|item| vec![item.what.clone(), units::size(item.bytes)]).collect();
+    let mut rows: Vec<Vec<String>> =
+        removed.iter().map(|item| vec![item.what.clone(), units::size(item.bytes)]).collect();
     let word = if options.dry_run { "would be removed" } else { "removed" };
     rows.push(vec![format!("{} {word}, {} left", units::size(freed), units::size(left))]);
     output::data(&output::table(&rows))
@@ -105,7 +121,13 @@ fn made(path: &Path) -> SystemTime {
 }
 
 fn weigh(path: &Path) -> u64 {
-    walkdir::WalkDir::new(path).into_iter().flatten().filter_map(|entry| entry.metadata().ok()).filter(|m| m.is_file()).map(|m| m.len()).sum()
+    walkdir::WalkDir::new(path)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.metadata().ok())
+        .filter(|m| m.is_file())
+        .map(|m| m.len())
+        .sum()
 }
 
 /// Bytes from a number with K, M, G or T.
@@ -119,10 +141,7 @@ fn size(text: &str) -> Result<u64> {
         "T" => Some(1_u64 << 40),
         _ => None,
     };
-    digits
-        .parse::<u64>()
-        .ok()
-        .zip(unit)
-        .and_then(|(number, unit)| number.checked_mul(unit))
-        .ok_or_else(|| Error::new(Kind::Usage, format!("`{text}` is no size")).hint("sizes look like 500M or 20G"))
+    digits.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit)).ok_or_else(
+        || Error::new(Kind::Usage, format!("`{text}` is no size")).hint("sizes look like 500M or 20G"),
+    )
 }

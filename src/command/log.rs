@@ -68,12 +68,16 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             }
         },
     };
-    let all: Vec<Found> = of_package(settings, &root, &package).into_iter().filter(|log| steps.contains(&log.step)).collect();
+    let all: Vec<Found> =
+        of_package(settings, &root, &package).into_iter().filter(|log| steps.contains(&log.step)).collect();
     let Some(last) = all.last() else {
         let mut known: Vec<String> = logs(&root).into_iter().map(|log| log.package.to_string()).collect();
         known.dedup();
         let what = options.step.as_deref().map_or(String::new(), |step| format!("-{step}"));
-        let error = Error::new(Kind::Usage, format!("`{package}` has no log `{}/log/{package}{what}*.log`", root.name()));
+        let error = Error::new(
+            Kind::Usage,
+            format!("`{package}` has no log `{}/log/{package}{what}*.log`", root.name()),
+        );
         return Err(match crate::error::nearest(package.as_str(), known.iter().map(String::as_str)) {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
             _ => error.hint("`mk log --list` lists logs"),
@@ -85,7 +89,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let mut text = String::new();
     for log in &all {
         if all.len() > 1 {
-            text.push_str(&format!("==> {} <==\n", log.path.strip_prefix(settings.workspace.root()).unwrap_or(&log.path).display()));
+            text.push_str(&format!(
+                "==> {} <==\n",
+                log.path.strip_prefix(settings.workspace.root()).unwrap_or(&log.path).display()
+            ));
         }
         text.push_str(&String::from_utf8_lossy(&fs_err::read(&log.path)?));
         if !text.ends_with('\n') && !text.is_empty() {
@@ -129,7 +136,9 @@ fn of_package(settings: &Settings, root: &BuildRoot, package: &PackageName) -> V
     if found.is_empty() {
         let stores = [settings.store.clone(), root.private_store()];
         let key = super::build::used(root).get(package).copied();
-        let entry = key.and_then(|key| stores.iter().filter(|s| s.is_dir()).find_map(|s| Store::open(s).ok()?.find(&key)));
+        let entry = key.and_then(|key| {
+            stores.iter().filter(|s| s.is_dir()).find_map(|s| Store::open(s).ok()?.find(&key))
+        });
         if let Some(entry) = entry {
             found = Step::ALL
                 .into_iter()
@@ -162,7 +171,12 @@ fn list(settings: &Settings, root: &BuildRoot, package: Option<&PackageName>) ->
         .iter()
         .map(|log| {
             let age = Duration::from_secs(now.saturating_sub(log.modified));
-            vec![log.package.to_string(), log.step.to_string(), crate::units::size(log.size), format!("{} ago", crate::units::duration(age))]
+            vec![
+                log.package.to_string(),
+                log.step.to_string(),
+                crate::units::size(log.size),
+                format!("{} ago", crate::units::duration(age)),
+            ]
         })
         .collect();
     output::data(&output::table(&rows))
@@ -177,13 +191,19 @@ fn failed(settings: &Settings, root: &BuildRoot) -> Result<()> {
             text.push_str(&crate::failure::text(failure, settings.workspace.root()));
             text.push('\n');
             if let Some(log) = &failure.log {
-                text.push_str(&format!("==> {} <==\n", crate::failure::below(log, settings.workspace.root())));
+                text.push_str(&format!(
+                    "==> {} <==\n",
+                    crate::failure::below(log, settings.workspace.root())
+                ));
                 text.push_str(&String::from_utf8_lossy(&fs_err::read(log)?));
             }
         }
     }
     if text.is_empty() {
-        return Err(Error::new(Kind::Usage, format!("nothing failed in the last build of `{}`", root.name())));
+        return Err(Error::new(
+            Kind::Usage,
+            format!("nothing failed in the last build of `{}`", root.name()),
+        ));
     }
     page(settings, &text)
 }

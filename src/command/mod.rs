@@ -30,8 +30,12 @@ pub fn usage(error: &clap::Error) -> Result<()> {
             let text = error.render().to_string();
             let mut lines = text.trim_end().lines();
             let first = lines.next().unwrap_or_default();
-            let mut built = Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`"));
-            for line in lines.map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("For more information")) {
+            let mut built =
+                Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`"));
+            for line in lines
+                .map(str::trim)
+                .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+            {
                 built = match line.strip_prefix("tip: ") {
                     Some(tip) => built.hint(tip.replace('\'', "`")),
                     None => built.at(line),
@@ -54,10 +58,10 @@ pub fn choose_build_root(settings: &crate::config::Settings, name: Option<&str>)
             .ok_or_else(|| crate::load::unknown("build root", name, &format!("{folder}/{name}"), &names));
     }
     let age = |root: &BuildRoot| fs_err::metadata(root.state()).and_then(|meta| meta.modified()).ok();
-    roots
-        .into_iter()
-        .max_by_key(age)
-        .ok_or_else(|| Error::new(Kind::Usage, format!("nothing was built in `{folder}`")).hint("name the workspace with -C DIR"))
+    roots.into_iter().max_by_key(age).ok_or_else(|| {
+        Error::new(Kind::Usage, format!("nothing was built in `{folder}`"))
+            .hint("name the workspace with -C DIR")
+    })
 }
 
 /// Board and product of a build root, which is named by both: `a-b-c` is whichever of `a` `b-c` and `a-b` `c` there is.

@@ -23,8 +23,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let root = super::choose_build_root(settings, options.build.as_deref())?;
     let record = root.logs().join("events.json");
     let nothing = || {
-        Error::new(Kind::Usage, format!("`{}` has no record of a build: there is no `{}`", root.name(), record.display()))
-            .hint("a build that does something leaves one")
+        Error::new(
+            Kind::Usage,
+            format!("`{}` has no record of a build: there is no `{}`", root.name(), record.display()),
+        )
+        .hint("a build that does something leaves one")
     };
     let events = if record.is_file() { trace::read(&record)? } else { return Err(nothing()) };
     let page = crate::page::page(&Run::of(&events).ok_or_else(nothing)?);

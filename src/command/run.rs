@@ -66,7 +66,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             .map(|row| serde_json::json!({ "check": row.name, "passed": row.outcome == boot::Outcome::Pass, "seen": row.seen }))
             .collect();
         let boot = report.boot.map(|time| time.as_secs_f64());
-        output::json(&serde_json::json!({ "passed": report.passed(), "boot_seconds": boot, "accel": report.accel.as_str(), "checks": rows }))?;
+        output::json(
+            &serde_json::json!({ "passed": report.passed(), "boot_seconds": boot, "accel": report.accel.as_str(), "checks": rows }),
+        )?;
     } else {
         output::data(&format!("{report}\n"))?;
     }

@@ -7,7 +7,7 @@ use crate::cli::Target;
 use crate::config::{Rooms, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::executor::{Job, Workshop};
+use crate::job::{Job, Workshop};
 use crate::layout::room as inside;
 use crate::room::{Program, Room, RoomServer};
 use crate::step::{self, Places};
@@ -55,7 +55,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let plan = planner.plan()?;
     let server = RoomServer::start()?;
     let scratch = tempfile::tempdir_in(store.root())?;
-    server.probe(scratch.path()).map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
+    server
+        .probe(scratch.path())
+        .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
     let workshop = Workshop::new(settings, &store)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
@@ -77,7 +79,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     fs_err::write(work.join("report").join("start.sh"), START)?;
     let recipe = &loaded.graph.packages[place];
     let reachable = planner.ingredients.reachable(recipe)?;
-    let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::executor::Trouble::into_error)?;
+    let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::job::Trouble::into_error)?;
     let places = Places::in_room();
     let mut env = step::environment(recipe, &places, settings.jobs);
     env.retain(|(name, _)| name != "MAKEFLAGS" && name != "TERM");
@@ -96,7 +98,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let inherit = [(input.as_fd(), 0), (output.as_fd(), 1), (error.as_fd(), 2)];
-    let watch = if terminal { None } else { Some(crate::signals::watch(workshop.cancel.clone(), std::sync::mpsc::channel().0)?) };
+    let watch = if terminal {
+        None
+    } else {
+        Some(crate::signals::watch(workshop.cancel.clone(), std::sync::mpsc::channel().0)?)
+    };
     let ran = server.run(&room, &inherit, &workshop.cancel)?;
     if let Some(signal) = watch.and_then(|watch| watch.heard()) {
         return Err(Error::new(Kind::Interrupted(signal), ""));

@@ -51,7 +51,11 @@ fn list(settings: &Settings, store: &Store) -> Result<()> {
         return output::json(&serde_json::json!({ "store": store.root(), "packages": items }));
     }
     let mut rows = vec![vec!["package".to_owned(), "results".to_owned(), "size".to_owned()]];
-    rows.extend(packages.iter().map(|(name, (results, bytes))| vec![name.to_string(), results.to_string(), units::size(*bytes)]));
+    rows.extend(
+        packages
+            .iter()
+            .map(|(name, (results, bytes))| vec![name.to_string(), results.to_string(), units::size(*bytes)]),
+    );
     let (results, bytes) = packages.values().fold((0, 0), |sum, item| (sum.0 + item.0, sum.1 + item.1));
     rows.push(vec!["total".to_owned(), results.to_string(), units::size(bytes)]);
     output::data(&output::table(&rows))
@@ -70,7 +74,11 @@ pub fn damage(entry: &Entry) -> Option<String> {
         (Ok(deploy), Ok(toolchain)) => {
             let output = Digest::of(format!("{} {}", deploy.digest, toolchain.digest));
             (output != entry.meta.output).then(|| {
-                format!("its files have the digest {}, when they were made it was {}", output.short(), entry.meta.output.short())
+                format!(
+                    "its files have the digest {}, when they were made it was {}",
+                    output.short(),
+                    entry.meta.output.short()
+                )
             })
         }
         (Err(error), _) | (_, Err(error)) => Some(error.message),
@@ -100,9 +108,14 @@ fn verify(settings: &Settings, store: &Store, remove: bool) -> Result<()> {
     if damaged.is_empty() {
         return Ok(());
     }
-    let mut error = Error::new(Kind::Host, format!("{} of {} results are damaged", damaged.len(), entries.len()));
+    let mut error =
+        Error::new(Kind::Host, format!("{} of {} results are damaged", damaged.len(), entries.len()));
     for (entry, why) in &damaged {
         error = error.at(format!("{} {}: {why}", entry.meta.package, entry.path.display()));
     }
-    Err(if remove { error.hint("they were removed; the next build makes them again") } else { error.hint("`mk store verify --remove` removes them") })
+    Err(if remove {
+        error.hint("they were removed; the next build makes them again")
+    } else {
+        error.hint("`mk store verify --remove` removes them")
+    })
 }

@@ -7,8 +7,9 @@ use crate::cli::Target;
 use crate::config::{Rooms, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
-use crate::executor::{Job, Local, Workshop};
+use crate::executor::Local;
 use crate::finish;
+use crate::job::{Job, Workshop};
 use crate::layout::Workspace;
 use crate::output;
 use crate::plan::Action;
@@ -29,7 +30,10 @@ pub struct Options {
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if settings.rooms == Rooms::Never {
-        return Err(Error::new(Kind::Usage, "`mk verify` compares what rooms make; it does not go with `--rooms never`"));
+        return Err(Error::new(
+            Kind::Usage,
+            "`mk verify` compares what rooms make; it does not go with `--rooms never`",
+        ));
     }
     let shared = settings.store()?;
     let built = super::build::build(settings, &shared, &options.target, &options.packages, None)?;
@@ -91,7 +95,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         schedule::drive(&mut schedule, &mut local);
     });
     let stopped = watch.heard();
-    let again: Vec<_> = places.iter().map(|&place| job.found(place).filter(|found| found.entry.path.starts_with(store.root()))).collect();
+    let again: Vec<_> = places
+        .iter()
+        .map(|&place| job.found(place).filter(|found| found.entry.path.starts_with(store.root())))
+        .collect();
     let success = again.iter().all(Option::is_some);
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);

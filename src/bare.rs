@@ -1,0 +1,106 @@
+//! Builds a package without a room, on machines that refuse them: real paths, dependencies linked in and taken out again.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::error::{Error, Kind};
+use crate::job::{Job, Trouble, Worked};
+use crate::making::SYSROOT_PARTS;
+use crate::names::Step;
+use crate::room::Room;
+use crate::stage::link_view;
+use crate::step::{self, Places};
+use crate::store::remove_tree;
+use crate::{finish, stage, strip};
+impl Job<'_> {
+    /// Builds without a room: real paths, dependencies linked into the toolchain's folder, and taken out again.
+    pub(crate) fn build_bare(
+        &self,
+        place: usize,
+        work: &Path,
+        reachable: &BTreeSet<String>,
+    ) -> Worked<Vec<String>> {
+        let recipe = self.recipe(place);
+        let root = &self.loaded.build_root;
+        let places = Places {
+            tree: self.loaded.tree.root().to_owned(),
+            download: self.workspace.download(),
+            src: self.workspace.src(),
+            build_root: root.root().to_owned(),
+            toolchain: root.toolchain(),
+            deploy: root.deploy(),
+            log: root.logs(),
+            build: root.root().join("build"),
+            config: self.loaded.places.clone(),
+            runtime: self.loaded.runtime.folder.clone(),
+            prelude: work.join("prelude.sh"),
+            report: work.join("report"),
+            home: work.join("home"),
+        };
+        let own = places.deploy.join(recipe.name.as_str());
+        for part in ["deploy", "toolchain", "report", "home"] {
+            fs_err::create_dir(work.join(part))?;
+        }
+        for fresh in [&places.build, &places.toolchain, &own] {
+            remove_tree(fresh)?;
+            fs_err::create_dir_all(fresh)?;
+        }
+        let layers = self.toolchain_layers(place);
+        for layer in layers.iter().rev() {
+            stage::link_tree(layer, &places.toolchain)?;
+        }
+        for need in self.loaded.graph.closure(place) {
+            let Some(found) = self.needed(need) else { continue };
+            link_view(&found.entry.deploy(), &places.deploy.join(self.recipe(need).name.as_str()))?;
+            for part in SYSROOT_PARTS {
+                let from = found.entry.deploy().join(part);
+                if self.loaded.graph.needs[place].contains(&need)
+                    && from.is_dir()
+                    && !self.target().is_empty()
+                {
+                    stage::link_tree(&from, &places.toolchain.join(self.target()).join(part))?;
+                }
+            }
+        }
+        let staged = stage::Snapshot::of(&places.toolchain);
+        fs_err::write(&places.prelude, step::prelude(self.loaded, recipe, &places, reachable))?;
+        let mut steps = Vec::new();
+        let source = self.state(place).source.clone();
+        if let Some(source) = source {
+            let to = places.source(recipe);
+            if to != places.src {
+                remove_tree(&to)?;
+            }
+            stage::copy_tree(&source, &to)?;
+            steps.push((Step::Prepare, to));
+        }
+        steps.extend([Step::Build, Step::Deploy].map(|step| (step, places.build.clone())));
+        steps.retain(|(step, _)| recipe.function(*step).is_some());
+        let room =
+            Room { mounts: Vec::new(), programs: Vec::new(), network: true, terminal: false, limit: None };
+        self.run_steps_with(place, &steps, work, &places, &|program, inherit| {
+            self.rooms.run_bare(
+                &Room { programs: vec![program], ..room.clone() },
+                inherit,
+                &self.workshop.cancel,
+            )
+        })?;
+        finish::clean_up(&own)?;
+        let strip = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
+        let plan = strip::plan(&own, self.target())?;
+        if !plan.calls.is_empty() && strip.exists() {
+            let programs = self.strip_programs(place, &plan, &places);
+            plan.unlock(&own)?;
+            let ran = self.rooms.run_bare(&Room { programs, ..room }, &[], &self.workshop.cancel);
+            plan.relock(&own)?;
+            self.stripped(place, &ran?)?;
+        }
+        if let Some(damaged) = staged.take_additions(&places.toolchain, &work.join("toolchain"))? {
+            let error = Error::new(Kind::Build, format!("`{}` of another package was written to in place", damaged.display()))
+                .hint("without rooms that cannot be kept apart; remove the build root's `.mk/store` and build again");
+            return Err(error.into());
+        }
+        fs_err::rename(&own, work.join("deploy"))?;
+        step::discovered(&places.report, recipe, &places).map_err(Trouble::from)
+    }
+}

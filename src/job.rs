@@ -1,0 +1,361 @@
+//! What a run works on: how far each package has come, and what happens to a node of the schedule.
+//! The parts of that work are in `source` (fetch, unpack, prepare), `making` (rooms, steps, results) and `bare` (without rooms).
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::config::Settings;
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Events, Failure, Outcome, Work};
+use crate::fetch::{self, Fetcher};
+use crate::key::Manifest;
+use crate::layout::Workspace;
+use crate::load::Loaded;
+use crate::names::{PackageName, Step};
+use crate::plan::{Action, Found, Plan, Planner, Visible};
+use crate::recipe::Recipe;
+use crate::room::{Cancel, RoomServer};
+use crate::schedule::{End, Node, NodeId};
+use crate::store::{Store, Temporary};
+use crate::tokens::Tokens;
+/// Everything that the work needs and shares.
+pub struct Job<'a> {
+    /// What is built.
+    pub loaded: &'a Loaded,
+    /// Computes keys and finds results.
+    pub planner: &'a Planner<'a>,
+    /// Where results go.
+    pub store: &'a Store,
+    /// Where archives and views go.
+    pub workspace: &'a Workspace,
+    /// Makes rooms, or runs programs without.
+    pub rooms: &'a RoomServer,
+    /// Whether steps run in rooms.
+    pub in_rooms: bool,
+    /// What it works with.
+    pub workshop: &'a Workshop,
+    /// Whether nothing may be fetched.
+    pub offline: bool,
+    /// Most compilers at once.
+    pub jobs: usize,
+    /// Where to tell what happens.
+    pub events: &'a Events,
+    states: Vec<Mutex<State>>,
+    /// Results of another store; see [`Job::lend`].
+    lent: Mutex<Vec<Option<Found>>>,
+}
+
+/// What a run works with, beside what it works on.
+#[derive(Debug)]
+pub struct Workshop {
+    /// Ends steps.
+    pub cancel: Cancel,
+    /// The jobserver.
+    pub tokens: Tokens,
+    /// Gets archives.
+    pub fetcher: Fetcher,
+    /// Folder for work in progress.
+    pub temporary: Temporary,
+    /// What is wrong with the jobserver that an outer make offers.
+    pub warning: Option<String>,
+}
+
+impl Workshop {
+    /// Sets up for a run that puts its results into `store`. Starts no thread.
+    pub fn new(settings: &Settings, store: &Store) -> Result<Workshop> {
+        let mut warning = None;
+        let inherited =
+            settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose();
+        let tokens = match inherited {
+            Ok(Some(Some(tokens))) => tokens,
+            Ok(_) => Tokens::new(settings.jobs)?,
+            Err(error) => {
+                warning = Some(format!("{}; using {} jobs of its own", error.message, settings.jobs));
+                Tokens::new(settings.jobs)?
+            }
+        };
+        Ok(Workshop {
+            cancel: Cancel::new()?,
+            tokens,
+            fetcher: Fetcher::new(fetch::Settings::default()),
+            temporary: store.temporary()?,
+            warning,
+        })
+    }
+}
+
+/// How far a package has come.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(crate) own: Manifest,
+    pub(crate) action: Option<Action>,
+    pub(crate) reason: String,
+    pub(crate) found: Option<Found>,
+    pub(crate) archive: Option<(PathBuf, Digest)>,
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) prepared: Option<PathBuf>,
+    /// Inputs that `prepare` discovered; part of what the package discovered.
+    pub(crate) prepare_inputs: Vec<String>,
+    pub(crate) elapsed: Duration,
+    pub(crate) cpu: Duration,
+    pub(crate) ended: bool,
+}
+
+/// Why a node did not come to its end.
+pub enum Trouble {
+    /// Everything that is known of the failure.
+    Failed(Box<Failure>),
+    /// The run was stopped.
+    Cancelled,
+}
+
+impl Trouble {
+    /// As an error, for commands that have no report.
+    pub fn into_error(self) -> Error {
+        match self {
+            Trouble::Cancelled => Error::new(Kind::Told(1), ""),
+            Trouble::Failed(failure) => Error {
+                kind: Kind::Build,
+                message: crate::failure::text_without_log(&failure, Path::new("/"))
+                    .trim_start_matches("error: ")
+                    .to_owned(),
+                at: Vec::new(),
+                hints: Vec::new(),
+            },
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Trouble {
+        Trouble::Failed(Box::new(Failure {
+            package: PackageName::unknown(),
+            step: None,
+            exit: None,
+            message: error.message,
+            at: error.at,
+            hints: error.hints,
+            command: None,
+            stack: Vec::new(),
+            log: None,
+            kept: None,
+        }))
+    }
+}
+
+impl From<std::io::Error> for Trouble {
+    fn from(error: std::io::Error) -> Trouble {
+        Error::from(error).into()
+    }
+}
+
+/// What a node's work comes to.
+pub type Worked<T> = std::result::Result<T, Trouble>;
+
+impl<'a> Job<'a> {
+    /// Takes over what the plan says.
+    #[allow(clippy::too_many_arguments, reason = "the one place where the layers meet")]
+    pub fn new(
+        settings: &'a Settings,
+        loaded: &'a Loaded,
+        planner: &'a Planner<'a>,
+        store: &'a Store,
+        rooms: &'a RoomServer,
+        in_rooms: bool,
+        workshop: &'a Workshop,
+        events: &'a Events,
+        plan: &Plan,
+    ) -> Job<'a> {
+        let states = plan
+            .packages
+            .iter()
+            .map(|planned| {
+                Mutex::new(State {
+                    own: planned.own.clone(),
+                    action: Some(planned.action),
+                    reason: planned.reason.clone(),
+                    found: planned.found.clone(),
+                    ..State::default()
+                })
+            })
+            .collect();
+        Job {
+            loaded,
+            planner,
+            store,
+            workspace: &settings.workspace,
+            rooms,
+            in_rooms,
+            workshop,
+            offline: settings.offline,
+            jobs: settings.jobs,
+            events,
+            states,
+            lent: Mutex::default(),
+        }
+    }
+
+    /// Lends results of another store to packages that are built here as well: what others see of them are those.
+    pub fn lend(&self, found: &[Option<Found>]) {
+        *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found.to_vec();
+    }
+
+    /// Gets, unpacks and prepares the source, for a room that is entered by hand.
+    pub fn ready(&self, place: usize) -> Worked<()> {
+        self.state(place).action = Some(Action::Build);
+        self.fetch(place)?;
+        self.prepare(place)
+    }
+
+    /// The nodes of the schedule: three for each package that is not reused.
+    ///
+    /// A package of which it is not sure that it is built is fetched early, since that can be slow, but prepared only when
+    /// it is sure: when all that it needs is there.
+    pub fn nodes(&self, plan: &Plan) -> Vec<Node> {
+        let mut nodes: Vec<Node> = Vec::new();
+        let mut last: Vec<Option<NodeId>> = vec![None; plan.packages.len()];
+        for (place, planned) in plan.packages.iter().enumerate() {
+            if planned.action == Action::Reuse {
+                continue;
+            }
+            let recipe = &self.loaded.graph.packages[place];
+            let weight = self.store.duration(&recipe.name).unwrap_or(DEFAULT_WEIGHT);
+            let built: Vec<NodeId> =
+                self.loaded.graph.needs[place].iter().filter_map(|&need| last[need]).collect();
+            let mut before = built.clone();
+            if recipe.source.is_some() {
+                nodes.push(Node { package: place, work: Work::Fetch, weight: 0.0, needs: Vec::new() });
+                let mut needs = vec![nodes.len() - 1];
+                if planned.action == Action::Maybe {
+                    needs.extend(&built);
+                }
+                nodes.push(Node { package: place, work: Work::Prepare, weight: weight * 0.1, needs });
+                before.push(nodes.len() - 1);
+            }
+            nodes.push(Node { package: place, work: Work::Build, weight, needs: before });
+            last[place] = Some(nodes.len() - 1);
+        }
+        nodes
+    }
+
+    /// What dependents see of a package, once it is known.
+    pub fn visible(&self, place: usize) -> Option<Visible> {
+        self.needed(place).map(|found| found.visible)
+    }
+
+    /// The result of a package as those that need it see it.
+    pub(crate) fn needed(&self, place: usize) -> Option<Found> {
+        let lent =
+            self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get(place).cloned().flatten();
+        lent.or_else(|| self.found(place))
+    }
+
+    /// The result of a package, once it is known.
+    pub fn found(&self, place: usize) -> Option<Found> {
+        self.state(place).found.clone()
+    }
+
+    pub(crate) fn state(&self, place: usize) -> MutexGuard<'_, State> {
+        self.states[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn recipe(&self, place: usize) -> &Recipe {
+        &self.loaded.graph.packages[place]
+    }
+
+    /// Looks the package up again, now that the outputs of all that it needs are known.
+    pub(crate) fn resolve(&self, place: usize) -> Worked<bool> {
+        let own = {
+            let state = self.state(place);
+            if state.found.is_some() {
+                return Ok(true);
+            }
+            state.own.clone()
+        };
+        if self.loaded.graph.needs[place].iter().any(|&need| self.visible(need).is_none()) {
+            return Ok(false);
+        }
+        let sets = self.store.discovered(&own.digest());
+        let found = self.planner.find(place, &own, sets.as_deref(), &|need| self.visible(need))?;
+        let there = found.is_some();
+        let mut state = self.state(place);
+        if there {
+            state.found = found;
+        } else if state.action == Some(Action::Maybe) {
+            state.action = Some(Action::Build);
+            drop(state);
+            let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
+            let changes = self.planner.changes(&self.recipe(place).name, &whole);
+            let reason = changes.first().cloned().unwrap_or_else(|| "never built".to_owned());
+            self.state(place).reason = reason;
+        }
+        Ok(there)
+    }
+
+    /// Keeps a step's log beside its result.
+    pub(crate) fn copy_log(&self, place: usize, step: Step, into: &Path) -> Worked<()> {
+        let log = self.loaded.build_root.log(&self.recipe(place).name, step);
+        if log.exists() {
+            fs_err::copy(log, into.join(format!("{step}.log")))?;
+        }
+        Ok(())
+    }
+
+    /// Takes the node's slot of the jobserver, does its work, tells how it ended.
+    pub(crate) fn work(&self, node: &Node, slot: usize) -> End {
+        let place = node.package;
+        let package = self.recipe(place).name.clone();
+        let token =
+            if node.work == Work::Fetch { None } else { self.workshop.tokens.take(&self.workshop.cancel) };
+        self.events.send(Event::WorkStarted { package: package.clone(), work: node.work, slot });
+        let began = Instant::now();
+        let result = if self.workshop.cancel.is_cancelled() {
+            Err(Trouble::Cancelled)
+        } else {
+            let work = || match node.work {
+                Work::Fetch => self.fetch(place),
+                Work::Prepare => self.prepare(place),
+                Work::Build => self.build(place),
+            };
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+                Err(Error::new(Kind::Internal, "a defect in `mk`: a worker panicked").into())
+            })
+        };
+        drop(token);
+        let elapsed = began.elapsed();
+        let (end, outcome) = match result {
+            Ok(()) if node.work == Work::Build => {
+                let state = self.state(place);
+                let built = state.found.as_ref().is_some_and(|_| state.action == Some(Action::Build));
+                (End::Done, Some(if built { Outcome::Built } else { Outcome::Reused }))
+            }
+            Ok(()) => (End::Done, None),
+            Err(Trouble::Cancelled) => (End::Cancelled, Some(Outcome::Cancelled)),
+            Err(Trouble::Failed(mut failure)) => {
+                failure.package = package.clone();
+                self.events.send(Event::Failed(failure));
+                (End::Failed, Some(Outcome::Failed))
+            }
+        };
+        self.events.send(Event::WorkEnded { package: package.clone(), work: node.work, slot, elapsed });
+        let mut state = self.state(place);
+        state.elapsed += elapsed;
+        if let (Some(outcome), false) = (outcome, state.ended) {
+            state.ended = true;
+            let size = state.found.as_ref().map_or(0, |found| found.entry.meta.size);
+            let (reason, elapsed) = (state.reason.clone(), state.elapsed);
+            self.events.send(Event::PackageEnded { package, outcome, reason, elapsed, size });
+        }
+        end
+    }
+
+    /// Processor time of all steps so far.
+    pub fn cpu(&self) -> Duration {
+        (0..self.states.len()).map(|place| self.state(place).cpu).sum()
+    }
+}
+
+/// Seconds that a package is taken to need when nothing is known of it.
+const DEFAULT_WEIGHT: f64 = 10.0;

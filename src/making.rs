@@ -1,0 +1,416 @@
+//! From a prepared source to a result in the store: the room, `build` and `deploy` in it, stripping, publishing.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::digest::Digest;
+use crate::error::{Error, Kind, Result};
+use crate::event::{Event, Exit, Failure};
+use crate::job::{Job, Trouble, Worked};
+use crate::key::Manifest;
+use crate::layout::room as inside;
+use crate::names::Step;
+use crate::plan::Found;
+use crate::room::{Mount, Program, Ran, Room, Status, Stop};
+use crate::stage::link_view;
+use crate::step::{self, Places};
+use crate::store::{Meta, remove_tree};
+use crate::{finish, stage, strip};
+/// Runs one program, handing it descriptors at the numbers named.
+type Runner<'a> = dyn Fn(Program, &[(BorrowedFd<'_>, i32)]) -> Result<Ran> + 'a;
+
+impl Job<'_> {
+    /// Builds the package, or finds that it need not be.
+    pub(crate) fn build(&self, place: usize) -> Worked<()> {
+        if self.resolve(place)? {
+            return Ok(());
+        }
+        let recipe = self.recipe(place);
+        let own = self.state(place).own.clone();
+        let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
+        let key = whole.digest();
+        let _lock = self.store.lock(&format!("entry-{key}"))?;
+        // Another process may have built it while this one waited.
+        if self.resolve(place)? {
+            return Ok(());
+        }
+        let began = Instant::now();
+        let work = self.workshop.temporary.folder(recipe.name.as_str())?;
+        let reachable = self.planner.ingredients.reachable(recipe)?;
+        let result = if self.in_rooms {
+            self.build_in_room(place, &work, &reachable)
+        } else {
+            self.build_bare(place, &work, &reachable)
+        };
+        let mut inputs = match result {
+            Ok(inputs) => inputs,
+            Err(Trouble::Failed(mut failure)) => {
+                failure.kept = self.keep(place, &work);
+                if failure.kept.is_some() && self.in_rooms {
+                    let (board, product) = (&self.loaded.board, &self.loaded.product);
+                    failure.hints.push(crate::failure::shell_hint(board, product, recipe.name.as_str()));
+                }
+                return Err(Trouble::Failed(failure));
+            }
+            Err(cancelled) => {
+                remove_tree(&work)?;
+                return Err(cancelled);
+            }
+        };
+        inputs.extend(self.state(place).prepare_inputs.iter().cloned());
+        inputs.sort();
+        inputs.dedup();
+        let seconds = began.elapsed().as_secs_f64();
+        let entry = self.publish(place, &work, &own, &whole, &inputs, seconds)?;
+        remove_tree(&work)?;
+        self.store.set_duration(&recipe.name, seconds)?;
+        self.state(place).found = Some(entry);
+        Ok(())
+    }
+
+    /// Moves a finished build into the store.
+    fn publish(
+        &self,
+        place: usize,
+        work: &Path,
+        own: &Manifest,
+        whole: &Manifest,
+        inputs: &[String],
+        seconds: f64,
+    ) -> Worked<Found> {
+        let recipe = self.recipe(place);
+        let (deploy, toolchain) = (work.join("deploy"), work.join("toolchain"));
+        // Modes stay as the recipe set them: another recipe that copies a file must be able to write to its copy.
+        finish::fix_times(&deploy, step::EPOCH)?;
+        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
+        if additions.entries > 0 {
+            finish::fix_times(&toolchain, step::EPOCH)?;
+        }
+        let output = Digest::of(format!("{} {}", tree.digest, additions.digest));
+        let (source, prepared) = {
+            let state = self.state(place);
+            (state.source.clone(), state.prepared.clone())
+        };
+        let meta = Meta {
+            package: recipe.name.clone(),
+            version: recipe.version().to_owned(),
+            output,
+            size: tree.bytes + additions.bytes,
+            files: tree.entries + additions.entries,
+            seconds,
+            toolchain: additions.entries > 0,
+            source: source.and_then(|path| self.store.digest_below("source", &path)),
+            prepared: prepared.and_then(|path| self.store.digest_below("prepared", &path)),
+        };
+        let manifest = self.planner.with_discovered(whole, inputs)?;
+        let entry = work.join("entry");
+        fs_err::create_dir(&entry)?;
+        fs_err::create_dir(entry.join("log"))?;
+        fs_err::rename(&deploy, entry.join("deploy"))?;
+        fs_err::rename(&toolchain, entry.join("toolchain"))?;
+        fs_err::write(entry.join("manifest"), manifest.to_string())?;
+        fs_err::write(entry.join("meta.json"), serde_json::to_vec_pretty(&meta).unwrap_or_default())?;
+        for step in Step::ALL {
+            self.copy_log(place, step, &entry.join("log"))?;
+        }
+        let key = manifest.digest();
+        let entry = self.store.publish(&entry, &key)?;
+        self.store.discover(&own.digest(), inputs)?;
+        let visible = self.planner.visible(place, entry.meta.output, &|need| self.visible(need));
+        Ok(Found { entry, manifest, visible })
+    }
+
+    fn build_in_room(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<String>> {
+        let recipe = self.recipe(place);
+        for part in ["deploy", "toolchain", "report", "build"] {
+            fs_err::create_dir(work.join(part))?;
+        }
+        let places = Places::in_room();
+        let mounts = self.room_mounts(place, work, reachable)?;
+        let steps: Vec<(Step, PathBuf)> = [Step::Build, Step::Deploy]
+            .into_iter()
+            .filter(|step| recipe.function(*step).is_some())
+            .map(|step| (step, places.build.clone()))
+            .collect();
+        self.run_steps(place, &steps, mounts.clone(), &places, work)?;
+        self.merge_sysroot(work)?;
+        let deploy = work.join("deploy");
+        finish::clean_up(&deploy)?;
+        let strip = format!("{}-strip", self.target());
+        let layers = self.toolchain_layers(place);
+        let has_strip = layers
+            .iter()
+            .chain([&work.join("toolchain")])
+            .any(|layer| layer.join("bin").join(&strip).exists());
+        self.strip(place, work, has_strip, &places, mounts)?;
+        step::discovered(&work.join("report"), recipe, &places).map_err(Trouble::from)
+    }
+
+    /// `TARGET`, or nothing.
+    pub fn target(&self) -> &str {
+        self.loaded.variables.get("TARGET").map_or("", String::as_str)
+    }
+
+    /// Toolchain layers of all that a package needs, the latest on top.
+    pub fn toolchain_layers(&self, place: usize) -> Vec<PathBuf> {
+        let needed = self.loaded.graph.closure(place).into_iter().rev();
+        needed
+            .filter_map(|need| self.needed(need))
+            .filter(|f| f.entry.meta.toolchain)
+            .map(|f| f.entry.toolchain())
+            .collect()
+    }
+
+    /// All places of a package's room for `build` and `deploy`.
+    pub fn room_mounts(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<Mount>> {
+        let recipe = self.recipe(place);
+        let places = Places::in_room();
+        let prelude = step::prelude(self.loaded, recipe, &places, reachable);
+        let mut mounts = step::tree_mounts(self.loaded, place, reachable, prelude, &work.join("report"));
+        let folder = |name: &str| -> Result<PathBuf> {
+            let path = work.join(name);
+            fs_err::create_dir_all(&path)?;
+            Ok(path)
+        };
+        let bind = |from: PathBuf, to: PathBuf, writable: bool| Mount::Bind { from, to, writable };
+        let (source, prepared) = {
+            let state = self.state(place);
+            (state.source.clone(), state.prepared.clone())
+        };
+        if let Some(source) = source {
+            mounts.push(Mount::Overlay {
+                lower: prepared.into_iter().chain([source]).collect(),
+                upper: Some(folder("src")?),
+                work: Some(folder("src-work")?),
+                to: places.source(recipe),
+            });
+        }
+        if reachable.contains("PKGDOWNLOADDIR") {
+            if let Some(source) = &recipe.source {
+                let archive = self.workspace.download().join(&source.file);
+                if archive.is_file() {
+                    mounts.push(bind(archive, places.download.join(&source.file), false));
+                }
+            }
+        }
+        mounts.push(bind(folder("build")?, places.build.clone(), true));
+
+        let layers = self.toolchain_layers(place);
+        mounts.push(Mount::Overlay {
+            lower: layers.clone(),
+            upper: Some(folder("toolchain")?),
+            work: if layers.is_empty() { None } else { Some(folder("toolchain-work")?) },
+            to: inside::TOOLCHAIN.into(),
+        });
+        if !self.target().is_empty() {
+            let direct: Vec<PathBuf> = self.loaded.graph.needs[place]
+                .iter()
+                .filter_map(|&need| self.needed(need))
+                .map(|found| found.entry.deploy())
+                .collect();
+            for part in SYSROOT_PARTS {
+                let mut lower: Vec<PathBuf> =
+                    direct.iter().map(|deploy| deploy.join(part)).filter(|path| path.is_dir()).collect();
+                if lower.is_empty() {
+                    continue;
+                }
+                let below = Path::new(self.target()).join(part);
+                lower.extend(layers.iter().map(|layer| layer.join(&below)).filter(|path| path.is_dir()));
+                if lower.len() > crate::room::LAYERS_MAX - 2 {
+                    // More than the kernel stacks: linked together, which costs a little for each file.
+                    let merged = folder(&format!("{part}-merged"))?;
+                    for layer in lower.iter().rev() {
+                        stage::link_tree(layer, &merged)?;
+                    }
+                    lower = vec![merged];
+                }
+                mounts.push(Mount::Overlay {
+                    lower,
+                    upper: Some(folder(part)?),
+                    work: Some(folder(&format!("{part}-work"))?),
+                    to: Path::new(inside::TOOLCHAIN).join(&below),
+                });
+            }
+        }
+        for need in self.loaded.graph.closure(place) {
+            if let Some(found) = self.needed(need) {
+                let to = Path::new(inside::DEPLOY).join(self.recipe(need).name.as_str());
+                mounts.push(bind(found.entry.deploy(), to, false));
+            }
+        }
+        mounts.push(bind(folder("deploy")?, Path::new(inside::DEPLOY).join(recipe.name.as_str()), true));
+        Ok(mounts)
+    }
+
+    /// What a step wrote into the sysroot lies in layers of its own; puts it where the toolchain's layer would have it.
+    fn merge_sysroot(&self, work: &Path) -> Worked<()> {
+        let sysroot = work.join("toolchain").join(self.target());
+        for part in SYSROOT_PARTS {
+            let (from, to) = (work.join(part), sysroot.join(part));
+            if from.is_dir() && from.read_dir()?.next().is_some() {
+                fs_err::create_dir_all(&sysroot)?;
+                stage::link_tree(&from, &to)?;
+            }
+            // A mount point that took nothing is no addition.
+            let _ = std::fs::remove_dir(&to);
+        }
+        if !self.target().is_empty() {
+            let _ = std::fs::remove_dir(&sysroot);
+        }
+        Ok(())
+    }
+
+    /// Runs steps in one room. A failure comes back with all that the step said of itself.
+    pub(crate) fn run_steps(
+        &self,
+        place: usize,
+        steps: &[(Step, PathBuf)],
+        mounts: Vec<Mount>,
+        places: &Places,
+        work: &Path,
+    ) -> Worked<()> {
+        let room = Room { mounts, programs: Vec::new(), network: false, terminal: false, limit: None };
+        self.run_steps_with(place, steps, work, places, &|program, inherit| {
+            self.rooms.run(&Room { programs: vec![program], ..room.clone() }, inherit, &self.workshop.cancel)
+        })
+    }
+
+    /// Runs steps one after another, each by `run`, and tells what happens.
+    pub fn run_steps_with(
+        &self,
+        place: usize,
+        steps: &[(Step, PathBuf)],
+        work: &Path,
+        places: &Places,
+        run: &Runner<'_>,
+    ) -> Worked<()> {
+        let recipe = self.recipe(place);
+        let env = step::environment(recipe, places, self.jobs);
+        let (read, write) = self.workshop.tokens.descriptors();
+        let inherit = [(read.as_fd(), step::JOBSERVER.0), (write.as_fd(), step::JOBSERVER.1)];
+        for (step, cwd) in steps {
+            let log = self.loaded.build_root.log(&recipe.name, *step);
+            fs_err::write(&log, "")?;
+            self.events.send(Event::StepStarted {
+                package: recipe.name.clone(),
+                step: *step,
+                log: log.clone(),
+            });
+            let began = Instant::now();
+            let program = step::program(*step, places, cwd.clone(), log.clone(), env.clone());
+            let ran = run(program, &inherit)?;
+            self.state(place).cpu += ran.cpu;
+            let exit = match ran.exits.last().map(|exit| exit.status) {
+                Some(Status::Code(code)) => Exit::Code(code),
+                Some(Status::Signal(signal)) => Exit::Signal(signal),
+                None => Exit::Signal(libc::SIGTERM),
+            };
+            self.events.send(Event::StepEnded {
+                package: recipe.name.clone(),
+                step: *step,
+                exit,
+                elapsed: began.elapsed(),
+            });
+            if ran.stop == Some(Stop::Cancelled) || self.workshop.cancel.is_cancelled() {
+                return Err(Trouble::Cancelled);
+            }
+            if !exit.success() {
+                let confession = step::confession(&work.join("report"), self.loaded, places);
+                return Err(Trouble::Failed(Box::new(Failure {
+                    package: recipe.name.clone(),
+                    step: Some(*step),
+                    exit: Some(exit),
+                    message: String::new(),
+                    at: Vec::new(),
+                    hints: Vec::new(),
+                    command: confession.command,
+                    stack: confession.stack,
+                    log: Some(log),
+                    kept: None,
+                })));
+            }
+        }
+        Ok(())
+    }
+
+    /// Strips what was deployed, by the toolchain's own program and in the same room.
+    fn strip(
+        &self,
+        place: usize,
+        work: &Path,
+        has_strip: bool,
+        places: &Places,
+        mounts: Vec<Mount>,
+    ) -> Worked<()> {
+        let deploy = work.join("deploy");
+        let plan = strip::plan(&deploy, self.target())?;
+        if plan.calls.is_empty() {
+            return Ok(());
+        }
+        if !has_strip {
+            let text = format!(
+                "{}: not stripped: nothing that it needs provides `{}-strip`",
+                self.recipe(place).name,
+                self.target()
+            );
+            self.events.send(Event::Warning { text });
+            return Ok(());
+        }
+        let programs = self.strip_programs(place, &plan, places);
+        plan.unlock(&deploy)?;
+        let room = Room { mounts, programs, network: false, terminal: false, limit: None };
+        let ran = self.rooms.run(&room, &[], &self.workshop.cancel);
+        plan.relock(&deploy)?;
+        self.stripped(place, &ran?)
+    }
+
+    /// The programs that strip a deploy folder.
+    pub fn strip_programs(&self, place: usize, plan: &strip::Plan, places: &Places) -> Vec<Program> {
+        let recipe = self.recipe(place);
+        let tool = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
+        plan.calls
+            .iter()
+            .map(|call| Program {
+                argv: std::iter::once(tool.clone().into())
+                    .chain(call.options.iter().map(Into::into))
+                    .chain(call.files.iter().map(|file| file.clone().into()))
+                    .collect(),
+                env: step::environment(recipe, places, 1),
+                cwd: places.deploy.join(recipe.name.as_str()),
+                log: self.loaded.build_root.log(&recipe.name, Step::Deploy),
+                stdout: None,
+            })
+            .collect()
+    }
+
+    /// Turns what became of stripping into a result.
+    pub fn stripped(&self, place: usize, ran: &Ran) -> Worked<()> {
+        if self.workshop.cancel.is_cancelled() {
+            return Err(Trouble::Cancelled);
+        }
+        if ran.success() {
+            return Ok(());
+        }
+        let log = self.loaded.build_root.log(&self.recipe(place).name, Step::Deploy);
+        let error = Error::new(Kind::Build, format!("`{}-strip` failed on what was deployed", self.target()))
+            .at(format!("log: {}", log.display()));
+        Err(error.into())
+    }
+
+    /// Keeps the folders of a failed build where `mk shell` finds them; `None` when that is not possible.
+    pub(crate) fn keep(&self, place: usize, work: &Path) -> Option<PathBuf> {
+        let view = self.loaded.build_root.failed(&self.recipe(place).name);
+        let kept = self.store.failed(&view);
+        remove_tree(&kept).ok()?;
+        fs_err::create_dir_all(kept.parent()?).ok()?;
+        fs_err::rename(work, &kept).ok()?;
+        fs_err::create_dir_all(view.parent()?).ok()?;
+        link_view(&kept, &view).ok()?;
+        Some(view.join("build"))
+    }
+}
+
+/// The parts of a deploy folder that are seen in the sysroot.
+pub const SYSROOT_PARTS: [&str; 2] = ["include", "lib"];
