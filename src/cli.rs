@@ -144,7 +144,9 @@ enum Command {
     #[command(after_help = "Examples:\n  mk list packages\n  mk list boards --format json")]
     List(command::list::Options),
     /// List what a package deployed, and what of it the image has
-    #[command(after_help = "Examples:\n  mk files zlib\n  mk files zlib --build qemu-x86_64-minimal --format json")]
+    #[command(
+        after_help = "Examples:\n  mk files zlib\n  mk files zlib --build qemu-x86_64-minimal --format json"
+    )]
     Files(command::files::Options),
     /// Say which package put a file into the image
     #[command(after_help = "Examples:\n  mk owner /bin/busybox\n  mk owner /usr/lib/libz.so.1")]
@@ -157,12 +159,14 @@ enum Command {
   mk graph qemu-x86_64 minimal --dot | dot -Tpdf > graph.pdf")]
     Graph(command::graph::Options),
     /// Look for mistakes in recipes and in what they built
-    #[command(after_help = "Exit code 1: something was found. `# lint: RULE: reason` on the line or the one above keeps a rule silent.
+    #[command(
+        after_help = "Exit code 1: something was found. `# lint: RULE: reason` on the line or the one above keeps a rule silent.
 
 Examples:
   mk lint
   mk lint zlib busybox --format json
-  mk lint --rules")]
+  mk lint --rules"
+    )]
     Lint(command::lint::Options),
     /// Write one HTML page about the last build
     #[command(after_help = "Examples:\n  mk report\n  mk report --output build.html")]

@@ -98,7 +98,14 @@ impl Layout {
             }
         }
         let mut items: Vec<Item> = (0..edges.len())
-            .map(|node| Item { layer: layer[node], node, lane: false, right: Vec::new(), left: Vec::new(), y: 0.0 })
+            .map(|node| Item {
+                layer: layer[node],
+                node,
+                lane: false,
+                right: Vec::new(),
+                left: Vec::new(),
+                y: 0.0,
+            })
             .collect();
         let mut lanes: BTreeMap<(usize, usize), usize> = BTreeMap::new();
         for from in 0..edges.len() {
@@ -109,7 +116,14 @@ impl Layout {
                         to
                     } else {
                         *lanes.entry((to, layer)).or_insert_with(|| {
-                            items.push(Item { layer, node: to, lane: true, right: Vec::new(), left: Vec::new(), y: 0.0 });
+                            items.push(Item {
+                                layer,
+                                node: to,
+                                lane: true,
+                                right: Vec::new(),
+                                left: Vec::new(),
+                                y: 0.0,
+                            });
                             items.len() - 1
                         })
                     };
@@ -197,7 +211,9 @@ impl Layout {
                     self.columns[at].iter().map(|&item| (centre(item), places[item], item)).collect();
                 // Items of equal standing change sides every other time, or the search would stay where it began.
                 let flip = round % 4 >= 2;
-                column.sort_by(|a, b| a.0.total_cmp(&b.0).then(if flip { b.1.cmp(&a.1) } else { a.1.cmp(&b.1) }));
+                column.sort_by(|a, b| {
+                    a.0.total_cmp(&b.0).then(if flip { b.1.cmp(&a.1) } else { a.1.cmp(&b.1) })
+                });
                 self.columns[at] = column.into_iter().map(|(_, _, item)| item).collect();
             }
             self.swap_neighbours();
@@ -224,7 +240,8 @@ impl Layout {
                             .iter()
                             .map(|&right| {
                                 let below = self.neighbours(below, right);
-                                let crossed = |&x: &usize| below.iter().filter(|&&y| places[y] < places[x]).count();
+                                let crossed =
+                                    |&x: &usize| below.iter().filter(|&&y| places[y] < places[x]).count();
                                 self.neighbours(above, right).iter().map(crossed).sum::<usize>()
                             })
                             .sum()
@@ -251,9 +268,11 @@ impl Layout {
         }
         for round in 0..40 {
             let last = self.columns.len();
-            let order: Vec<usize> = if round % 2 == 1 { (0..last).rev().collect() } else { (0..last).collect() };
+            let order: Vec<usize> =
+                if round % 2 == 1 { (0..last).rev().collect() } else { (0..last).collect() };
             for at in order {
-                let wanted: Vec<(f64, f64)> = self.columns[at].iter().map(|&item| self.wanted(item)).collect();
+                let wanted: Vec<(f64, f64)> =
+                    self.columns[at].iter().map(|&item| self.wanted(item)).collect();
                 let apart: Vec<f64> = self.columns[at]
                     .windows(2)
                     .map(|pair| (self.items[pair[0]].height() + self.items[pair[1]].height()) / 2.0 + GAP)
@@ -349,7 +368,11 @@ boxes.forEach(g => {
 pub fn svg(drawing: &Drawing) -> String {
     let layout = Layout::new(&drawing.edges);
     let width_of = |node: &Node| {
-        let detail = if node.detail.is_empty() { 0.0 } else { node.detail.chars().count() as f64 * CHARACTER.1 + 10.0 };
+        let detail = if node.detail.is_empty() {
+            0.0
+        } else {
+            node.detail.chars().count() as f64 * CHARACTER.1 + 10.0
+        };
         node.label.chars().count() as f64 * CHARACTER.0 + detail + 16.0
     };
     let mut columns = Vec::new();
@@ -488,7 +511,10 @@ mod tests {
     #[test]
     fn edges_that_follow_from_others_are_left_out() {
         // 3 → 2 → 1 → 0, with every short cut.
-        assert_eq!(reduced(&[vec![], vec![0], vec![0, 1], vec![0, 1, 2]]), [vec![], vec![0], vec![1], vec![2]]);
+        assert_eq!(
+            reduced(&[vec![], vec![0], vec![0, 1], vec![0, 1, 2]]),
+            [vec![], vec![0], vec![1], vec![2]]
+        );
         // A diamond has none to spare.
         assert_eq!(reduced(&[vec![], vec![0], vec![0], vec![1, 2]]), [vec![], vec![0], vec![0], vec![1, 2]]);
     }
@@ -511,7 +537,8 @@ mod tests {
 
     #[test]
     fn nothing_overlaps_in_a_column() {
-        let edges: Vec<Vec<usize>> = (0..60).map(|i| (0..i).filter(|j| (i * 7 + j * 13) % 11 == 0).collect()).collect();
+        let edges: Vec<Vec<usize>> =
+            (0..60).map(|i| (0..i).filter(|j| (i * 7 + j * 13) % 11 == 0).collect()).collect();
         let layout = Layout::new(&reduced(&edges));
         for column in &layout.columns {
             for pair in column.windows(2) {

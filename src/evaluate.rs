@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
+use crate::plain::{Plain, runs_programs};
 use crate::runtime::Runtime;
 
 /// A variable as `declare -p` shows it.
@@ -101,6 +102,8 @@ pub struct Setting<'a> {
     pub base: &'a [(String, String)],
     /// `OS_RELEASE`, asked for when the first recipe names it, since it costs a run of git.
     pub release: &'a (dyn Fn() -> String + Sync),
+    /// The runtime library's functions.
+    pub library: &'a HashMap<String, String>,
     /// The caller's environment, from which a recipe gets what its text names.
     pub environment: &'a HashMap<String, String>,
     /// How long one recipe may take.
@@ -109,57 +112,6 @@ pub struct Setting<'a> {
     pub workers: usize,
     /// Whether to find out where each variable was set, which is slower.
     pub history: bool,
-}
-
-/// Commands at the top level of a recipe that depend on nothing but what evaluation reports: the helpers, filters, and bash's own.
-const CLEAR: &[&str] = &[
-    "source", ".", "cat_file_merge", "cat_file_override", "file_path_override", "include_merge", "include_override", "sort", "tr",
-    "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev", "echo", "printf", "true", ":", "false",
-    "unset", "export", "local", "declare", "readonly", "return", "if", "then", "elif", "else", "fi", "for", "do", "done", "case",
-    "esac", "while", "until", "in", "!", "{", "}", "shopt", "basename", "dirname",
-];
-
-/// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
-/// understood counts as running programs, which costs a little time and never an answer.
-fn runs_programs(text: &str) -> bool {
-    let mut in_function = false;
-    for line in text.lines() {
-        let line = line.trim_end();
-        if in_function {
-            in_function = line != "}";
-            continue;
-        }
-        if line.ends_with('{') && line.contains("()") {
-            in_function = true;
-            continue;
-        }
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') || (line.contains("()") && line.ends_with('}')) {
-            continue;
-        }
-        let assigns = |word: &str| {
-            word.split_once('=').is_some_and(|(name, _)| {
-                !name.is_empty() && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            })
-        };
-        let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
-        if plain && !line.contains([';', '&', '|', '<']) {
-            continue;
-        }
-        if line.contains(['`', '<', '[']) {
-            return true;
-        }
-        let separated = line.replace("$(", "\n").replace([';', '|', '&', '(', ')'], "\n");
-        for (at, command) in separated.split("\n").enumerate() {
-            let Some(word) = command.split_whitespace().next() else { continue };
-            // What follows a closed substitution on the same line belongs to the word before it.
-            let quoted = at > 0 && word.starts_with(['"', '\'']);
-            if !quoted && !assigns(word) && !CLEAR.contains(&word) {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 /// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
@@ -233,7 +185,9 @@ struct Worker<'a> {
     host: String,
     /// `$-` and `$BASHOPTS` of a recipe that changes neither.
     plain: String,
-    _scratch: tempfile::NamedTempFile,
+    /// Takes the bash text of a batch.
+    script: PathBuf,
+    _scratch: tempfile::TempDir,
 }
 
 impl Drop for Worker<'_> {
@@ -250,7 +204,7 @@ type Records = Vec<(String, String)>;
 
 impl<'a> Worker<'a> {
     fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
-        let scratch = tempfile::NamedTempFile::new()?;
+        let scratch = tempfile::tempdir()?;
         let noise = tempfile::tempfile()?;
         let mut command = Command::new("bash");
         command
@@ -262,7 +216,7 @@ impl<'a> Worker<'a> {
             .env("HOME", room::HOME)
             .env("MK_LIBRARY", setting.runtime.library())
             .env("MK_EVALUATE", setting.runtime.evaluate())
-            .env("MK_SCRATCH", scratch.path())
+            .env("MK_SCRATCH", scratch.path().join("names"))
             .env("MK_HISTORY", if setting.history { "1" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -286,6 +240,7 @@ impl<'a> Worker<'a> {
             environment: Evaluated::default(),
             host: String::new(),
             plain: String::new(),
+            script: scratch.path().join("batch"),
             _scratch: scratch,
         };
         worker.set_up()?;
@@ -315,6 +270,98 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
+    /// Evaluates plain recipes in this very process, one after another: what each sets is taken away before the next.
+    /// Those that turn out not to be plain come back as `None`.
+    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain)]) -> Result<Vec<Option<Evaluated>>> {
+        let mut script = String::new();
+        for (package, plain) in batch {
+            let recipe = self.setting.tree.recipe(package.as_str());
+            let variables = plain.variables.join(" ");
+            script.push_str(&format!(
+                "PKGNAME={package}\nif builtin source {}; then printf 'variables\\0'\ndeclare -p {variables}\nprintf '\\0'\n",
+                quote(&recipe.to_string_lossy())
+            ));
+            for (name, _) in &plain.functions {
+                script.push_str(&format!("printf 'text\\0'; declare -f {name}; printf '\\0'\n"));
+            }
+            let names: Vec<&str> = plain.functions.iter().map(|(name, _)| name.as_str()).collect();
+            let names = names.join(" ");
+            script.push_str(&format!("fi; unset -v {variables}; unset -f {names}; printf 'recipe\\0\\0'\n"));
+        }
+        fs_err::write(&self.script, script)?;
+        let path = self.script.to_string_lossy().into_owned();
+        let records = self.ask("=", &path, &[])?;
+        let noise = self.heard_noise()?;
+        let mut found = Vec::with_capacity(batch.len());
+        let mut of_one: Vec<&(String, String)> = Vec::new();
+        for record in &records {
+            if record.0 != "recipe" {
+                of_one.push(record);
+                continue;
+            }
+            let Some((package, plain)) = batch.get(found.len()) else { break };
+            let mut evaluated = Evaluated::default();
+            let mut functions = plain.functions.iter();
+            for (word, value) in of_one.drain(..) {
+                if word == "variables" {
+                    evaluated.variables = declarations(value);
+                } else if let Some((name, line)) = functions.next() {
+                    let file = format!("pkg/{package}/build");
+                    let function = Function { file, line: *line, text: value.clone() };
+                    evaluated.functions.insert(name.clone(), function);
+                }
+            }
+            let whole = evaluated.variables.len() == plain.variables.len()
+                && evaluated.functions.len() == plain.functions.len()
+                && evaluated.functions.values().all(|function| !function.text.is_empty())
+                && noise.is_empty();
+            self.use_room_paths(&mut evaluated);
+            found.push(whole.then_some(evaluated));
+        }
+        found.resize(batch.len(), None);
+        Ok(found)
+    }
+
+    /// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
+    fn use_room_paths(&self, evaluated: &mut Evaluated) {
+        let real = self.setting.tree.root().to_string_lossy();
+        let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
+        for variable in evaluated.variables.values_mut().chain(set) {
+            if variable.value.contains(&*real) {
+                variable.value = variable.value.replace(&*real, room::TREE);
+            }
+        }
+    }
+
+    /// What a recipe's top level does, if it is so plain that it needs no process of its own.
+    fn plain(&self, package: &PackageName) -> Option<Plain> {
+        if self.setting.history {
+            return None;
+        }
+        let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
+        let plain = Plain::of(&text)?;
+        let ours = |name: &str| {
+            BASH_VARIABLES.contains(&name)
+                || NEVER_PASSED.contains(&name)
+                || self.environment.variables.contains_key(name)
+                || self.setting.base.iter().any(|(base, _)| base == name)
+        };
+        let taken = plain.variables.iter().any(|name| ours(name))
+            || plain.functions.iter().any(|(name, _)| self.setting.library.contains_key(name));
+        let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
+        let below = || texts_below(&self.setting.tree.package(package.as_str()));
+        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
+    }
+
+    /// Whether a name is one of the caller's environment that recipes may get.
+    fn passes(&self, name: &str) -> bool {
+        self.setting.environment.contains_key(name)
+            && !NEVER_PASSED.contains(&name)
+            && !name.starts_with("LC_")
+            && !name.starts_with("MK_")
+            && !self.setting.base.iter().any(|(base, _)| base == name)
+    }
+
     /// Evaluates one recipe.
     fn evaluate(&mut self, package: &PackageName) -> Result<Evaluated> {
         let recipe = self.setting.tree.recipe(package.as_str());
@@ -331,13 +378,8 @@ impl<'a> Worker<'a> {
         }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
-                .filter(|name| {
-                    !NEVER_PASSED.contains(name) && !name.starts_with("LC_") && !name.starts_with("MK_")
-                })
-                .filter_map(|name| {
-                    self.setting.environment.get(name).map(|value| (name.to_owned(), value.clone()))
-                })
-                .filter(|(name, _)| !self.setting.base.iter().any(|(base, _)| base == name))
+                .filter(|name| self.passes(name))
+                .filter_map(|name| Some((name.to_owned(), self.setting.environment.get(name)?.clone())))
                 .collect();
             let mut words: Vec<String> =
                 passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -500,13 +542,7 @@ impl<'a> Worker<'a> {
         if let (false, Some((recipe, noise))) = (finished, recipe) {
             return Err(self.broken(recipe, noise, failed, unfinished));
         }
-        let real = tree.root().to_string_lossy();
-        let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
-        for variable in evaluated.variables.values_mut().chain(set) {
-            if variable.value.contains(&*real) {
-                variable.value = variable.value.replace(&*real, room::TREE);
-            }
-        }
+        self.use_room_paths(&mut evaluated);
         for (name, function) in &self.environment.functions {
             if evaluated.functions.get(name) == Some(function) {
                 evaluated.functions.remove(name);
@@ -561,7 +597,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Variables that bash sets by itself.
-const BASH_VARIABLES: &[&str] = &[
+pub const BASH_VARIABLES: &[&str] = &[
     "BASH",
     "BASHOPTS",
     "BASHPID",
@@ -639,7 +675,8 @@ fn differences(
     let same = assigned(command);
     let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
     for name in names {
-        let own = BASH_VARIABLES.contains(&name.as_str()) || ["BASH_", "mk_", "MK_"].iter().any(|start| name.starts_with(start));
+        let own = BASH_VARIABLES.contains(&name.as_str())
+            || ["BASH_", "mk_", "MK_"].iter().any(|start| name.starts_with(start));
         if own || (old.get(name) == now.get(name) && same != Some(name)) {
             continue;
         }
@@ -673,7 +710,8 @@ fn assigned(command: &str) -> Option<&str> {
 
 /// Where an assignment begins: bash tells the line on which a command ends.
 fn first_line(path: &Path, last: u32, name: &str) -> u32 {
-    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text =
+        std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let is_set = |line: &str| {
         let mut rest = line;
         while let Some(at) = rest.find(name) {
@@ -803,6 +841,59 @@ pub struct Evaluation {
     pub opaque: Option<PackageName>,
 }
 
+/// Most recipes that one bash reads in a row.
+const BATCH: usize = 128;
+
+/// Evaluates a handful: the plain ones in a row, then the others, each in a process of its own.
+fn evaluate_some<'a>(
+    setting: &'a Setting<'a>,
+    worker: &mut Option<Worker<'a>>,
+    packages: Vec<PackageName>,
+) -> Vec<(PackageName, Result<Evaluated>)> {
+    let mut results = Vec::with_capacity(packages.len());
+    if worker.is_none() {
+        match Worker::start(setting) {
+            Ok(fresh) => *worker = Some(fresh),
+            Err(error) => return packages.into_iter().map(|package| (package, Err(error.clone()))).collect(),
+        }
+    }
+    let (mut batch, mut others) = (Vec::new(), Vec::new());
+    for package in packages {
+        match worker.as_ref().and_then(|ready| ready.plain(&package)) {
+            Some(plain) => batch.push((package, plain)),
+            None => others.push(package),
+        }
+    }
+    let found = match worker.as_mut() {
+        Some(ready) if !batch.is_empty() => ready.evaluate_plain(&batch),
+        _ => Ok(Vec::new()),
+    };
+    let found = found.unwrap_or_else(|_| {
+        // One of them ended bash. Each by itself says which, and why.
+        *worker = None;
+        Vec::new()
+    });
+    let mut found = found.into_iter();
+    for (package, _) in batch {
+        match found.next().flatten() {
+            Some(evaluated) => results.push((package, Ok(evaluated))),
+            None => others.push(package),
+        }
+    }
+    for package in others {
+        let result = match worker.take().map_or_else(|| Worker::start(setting), Ok) {
+            Ok(fresh) => worker.insert(fresh).evaluate(&package),
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            // It may hang or have died.
+            *worker = None;
+        }
+        results.push((package, result));
+    }
+    results
+}
+
 struct Queue {
     waiting: VecDeque<PackageName>,
     known: BTreeSet<PackageName>,
@@ -835,9 +926,10 @@ pub fn evaluate(
         let mut worker: Option<Worker<'_>> = None;
         loop {
             let mut state = lock();
-            let package = loop {
-                if let Some(package) = state.waiting.pop_front() {
-                    break package;
+            let packages: Vec<PackageName> = loop {
+                if !state.waiting.is_empty() {
+                    let share = state.waiting.len().div_ceil(setting.workers.max(1)).min(BATCH);
+                    break state.waiting.drain(..share).collect();
                 }
                 if state.busy == 0 {
                     return Ok(());
@@ -846,32 +938,27 @@ pub fn evaluate(
             };
             state.busy += 1;
             drop(state);
-            let result = (|| {
-                if worker.is_none() {
-                    let fresh = Worker::start(setting)?;
-                    lock().start.get_or_insert_with(|| (fresh.host.clone(), fresh.environment.clone()));
-                    worker = Some(fresh);
+            let mut results = Vec::with_capacity(packages.len());
+            for (package, result) in evaluate_some(setting, &mut worker, packages) {
+                if let Some(ready) = &worker {
+                    lock().start.get_or_insert_with(|| (ready.host.clone(), ready.environment.clone()));
                 }
-                let Some(ready) = worker.as_mut() else { return Err(Error::new(Kind::Internal, "no bash")) };
-                let evaluated = ready.evaluate(&package)?;
-                let needs = follow(&package, &evaluated)?;
-                Ok((evaluated, needs))
-            })();
+                let result = result.and_then(|evaluated| Ok((follow(&package, &evaluated)?, evaluated)));
+                results.push((package, result));
+            }
             let mut state = lock();
             state.busy -= 1;
-            match result {
-                Ok((evaluated, needs)) => {
-                    state.found.insert(package, evaluated);
-                    for need in needs {
-                        if state.known.insert(need.clone()) {
-                            state.waiting.push_back(need);
+            for (package, result) in results {
+                match result {
+                    Ok((needs, evaluated)) => {
+                        state.found.insert(package, evaluated);
+                        for need in needs {
+                            if state.known.insert(need.clone()) {
+                                state.waiting.push_back(need);
+                            }
                         }
                     }
-                }
-                Err(error) => {
-                    state.failed.insert(package, error);
-                    // It may hang or have died.
-                    worker = None;
+                    Err(error) => drop(state.failed.insert(package, error)),
                 }
             }
             changed.notify_all();
@@ -915,21 +1002,6 @@ mod tests {
         assert!(!found.contains_key("D"));
         assert_eq!(found["E"].value, "two\nlines");
         assert_eq!(found["F"].value, "7");
-    }
-
-    #[test]
-    fn recipes_that_run_programs_while_they_are_read_are_told_from_those_that_do_not() {
-        for clear in [
-            "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
-            "DEPENDS=$(cat_file_merge \"ROOTFS\" | sort -u)\n\nbuild() {\n\tgit describe\n}",
-            "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
-            "prepare() { git x; }",
-        ] {
-            assert!(!runs_programs(clear), "{clear}");
-        }
-        for opaque in ["VERSION=$(git describe)", "V=`date`", "V=$(< file)", "[ -e /x ] && A=1", "mapfile -t X < list", "date"] {
-            assert!(runs_programs(opaque), "{opaque}");
-        }
     }
 
     #[test]

@@ -124,7 +124,10 @@ fn shorten(label: &str, value: &str) -> String {
         return format!("text {}", Digest::of(value).short());
     }
     let hex = |word: &str| word.len() >= 64 && word.bytes().take(64).all(|b| b.is_ascii_hexdigit());
-    let words: Vec<String> = value.split(' ').map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() }).collect();
+    let words: Vec<String> = value
+        .split(' ')
+        .map(|word| if hex(word) { format!("{}{}", &word[..8], &word[64..]) } else { word.to_owned() })
+        .collect();
     if value.is_empty() { "(empty)".to_owned() } else { words.join(" ") }
 }
 

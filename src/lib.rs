@@ -33,6 +33,7 @@ pub mod names;
 pub mod origin;
 pub mod output;
 pub mod page;
+pub mod plain;
 pub mod plan;
 pub mod process;
 pub mod progress;

@@ -232,8 +232,11 @@ pub fn first_target(tree: &Tree) -> Result<(String, String)> {
             Some((board.clone(), product))
         })
         .ok_or_else(|| {
-            Error::new(Kind::Recipe, format!("the tree `{}` has no product with a board", tree.root().display()))
-                .hint("recipes are read for a board and a product: `board/<board>/` and `product/<product>/`")
+            Error::new(
+                Kind::Recipe,
+                format!("the tree `{}` has no product with a board", tree.root().display()),
+            )
+            .hint("recipes are read for a board and a product: `board/<board>/` and `product/<product>/`")
         })
 }
 
@@ -271,11 +274,13 @@ fn read_how(
     let places = tree.config_places(board, product);
     let base = base(settings, &tree, board, product);
     let os_release = std::sync::OnceLock::new();
+    let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
         places: &places,
         base: &base,
+        library: &library,
         release: &|| os_release.get_or_init(|| release(&tree)).clone(),
         environment: &settings.environment,
         limit: settings.evaluation_limit,
@@ -303,7 +308,11 @@ fn read_how(
     let evaluation = evaluate::evaluate(&setting, goals, &needs)?;
     if follow && !evaluation.failed.is_empty() {
         // What they need was not read: there is no graph.
-        return Err(evaluation.failed.into_values().next().unwrap_or_else(|| Error::new(Kind::Internal, "no error")));
+        return Err(evaluation
+            .failed
+            .into_values()
+            .next()
+            .unwrap_or_else(|| Error::new(Kind::Internal, "no error")));
     }
     let mut recipes = BTreeMap::new();
     for (name, evaluated) in evaluation.recipes {
@@ -326,7 +335,6 @@ fn read_how(
     for (name, variable) in &evaluation.environment.variables {
         variables.insert(name.clone(), variable.value.clone());
     }
-    let library = runtime::functions().into_iter().collect();
     let digests = FileDigests::load(&store.digests());
     for place in &places {
         for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {

@@ -69,7 +69,8 @@ pub fn assignment(word: &str) -> Option<(&str, &str)> {
 }
 
 /// Words after which another command begins.
-const RESERVED: &[&str] = &["{", "}", "if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "time", "esac"];
+const RESERVED: &[&str] =
+    &["{", "}", "if", "then", "else", "elif", "fi", "do", "done", "while", "until", "!", "time", "esac"];
 /// Commands whose arguments are assignments or names of variables.
 const DECLARING: &[&str] = &["local", "export", "declare", "readonly", "typeset"];
 /// Depth of substitutions after which a text is no recipe any more.
@@ -116,6 +117,10 @@ impl Reader {
                     self.step();
                     self.skip_heredocs();
                 }
+                '|' if pattern => {
+                    words.clear();
+                    self.step();
+                }
                 ';' | '&' | '|' => {
                     if c == ';' && self.peek(1) == Some(';') && cases > 0 {
                         pattern = true;
@@ -159,7 +164,10 @@ impl Reader {
                         self.step();
                         continue;
                     }
-                    if !word.contains(['/', '$']) && self.peek(0).is_some_and(|c| c == '<' || c == '>') && word.bytes().all(|b| b.is_ascii_digit()) {
+                    if !word.contains(['/', '$'])
+                        && self.peek(0).is_some_and(|c| c == '<' || c == '>')
+                        && word.bytes().all(|b| b.is_ascii_digit())
+                    {
                         continue;
                     }
                     self.found.words.push(word.clone());
@@ -204,9 +212,13 @@ impl Reader {
         let bare = |word: &String| name_of(word.trim_start_matches(['"', '\''])).to_owned();
         let names: Vec<String> = match first.as_str() {
             "for" | "select" => words.get(1).map(bare).into_iter().collect(),
-            "read" | "mapfile" | "readarray" | "getopts" | "unset" => words[1..].iter().filter(|word| !word.starts_with('-')).map(bare).collect(),
+            "read" | "mapfile" | "readarray" | "getopts" | "unset" => {
+                words[1..].iter().filter(|word| !word.starts_with('-')).map(bare).collect()
+            }
             "printf" => words.windows(2).filter(|pair| pair[0] == "-v").map(|pair| bare(&pair[1])).collect(),
-            word if DECLARING.contains(&word) => words[1..].iter().filter(|word| !word.starts_with('-')).map(bare).collect(),
+            word if DECLARING.contains(&word) => {
+                words[1..].iter().filter(|word| !word.starts_with('-')).map(bare).collect()
+            }
             _ => Vec::new(),
         };
         self.found.sets.extend(names.into_iter().filter(|name| !name.is_empty()).map(|name| (line, name)));
@@ -384,7 +396,9 @@ impl Reader {
                     self.step();
                 }
                 let name = self.name();
-                if matches!(self.peek(0), Some('=')) || (self.peek(0) == Some(':') && self.peek(1) == Some('=')) {
+                if matches!(self.peek(0), Some('='))
+                    || (self.peek(0) == Some(':') && self.peek(1) == Some('='))
+                {
                     self.found.sets.push((line, name.clone()));
                 }
                 self.used(line, name);
@@ -471,7 +485,11 @@ mod tests {
     use super::*;
 
     fn commands(text: &str) -> Vec<String> {
-        Script::new(text).commands.iter().map(|command| format!("{}:{}", command.line, command.words.join(" "))).collect()
+        Script::new(text)
+            .commands
+            .iter()
+            .map(|command| format!("{}:{}", command.line, command.words.join(" ")))
+            .collect()
     }
 
     fn names(list: &[(u32, String)]) -> Vec<&str> {
@@ -484,7 +502,19 @@ mod tests {
                     case \"$1\" in\n-j1 | -k) first ;;\n(b) second;;\n*)\n\tthird ;;\nesac\nx=$(cat <<<\"$(inner)\")\n( sub )\nf() { body; }\n";
         assert_eq!(
             commands(text),
-            ["1:make -j \"$N\" -C x", "3:grep -q x y", "3:echo a", "3:sort", "5:first", "6:second", "8:third", "10:inner", "10:cat", "11:sub", "12:body"]
+            [
+                "1:make -j \"$N\" -C x",
+                "3:grep -q x y",
+                "3:echo a",
+                "3:sort",
+                "5:first",
+                "6:second",
+                "8:third",
+                "10:inner",
+                "10:cat",
+                "11:sub",
+                "12:body"
+            ]
         );
         assert!(Script::new(text).functions.contains("f"));
     }
@@ -503,7 +533,23 @@ mod tests {
         let script = Script::new("cat <<-END > \"$A\"\n\tdeply $B ${C}\n\tEND\ncat << 'E'\n$D\nE\nlast\n");
         assert_eq!(names(&script.uses), ["A", "B", "C"]);
         assert_eq!(script.commands.last().map(|command| command.line), Some(7));
-        for broken in ["x=\"a", "$(", "`", "${", "a=(", "))", "case x in", "<<", "$((", "'", "\\", "esac", "f() {", "for", "[[ a < b && ( c ) ]]"] {
+        for broken in [
+            "x=\"a",
+            "$(",
+            "`",
+            "${",
+            "a=(",
+            "))",
+            "case x in",
+            "<<",
+            "$((",
+            "'",
+            "\\",
+            "esac",
+            "f() {",
+            "for",
+            "[[ a < b && ( c ) ]]",
+        ] {
             drop(Script::new(broken));
         }
         drop(Script::new(&"$(".repeat(5000)));

@@ -63,7 +63,10 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
         let view = loaded.build_root.deploy().join(recipe.name.as_str());
         // Through the link: the result itself must be there.
         let path = view.join(".");
-        seen.insert(path.clone(), fs_err::symlink_metadata(&path).ok().map(|meta| crate::filedigest::Stat::of(&meta)));
+        seen.insert(
+            path.clone(),
+            fs_err::symlink_metadata(&path).ok().map(|meta| crate::filedigest::Stat::of(&meta)),
+        );
     }
     for (path, stat) in &seen {
         let view = path.starts_with(loaded.build_root.root());
@@ -94,7 +97,13 @@ fn out_number(bytes: &mut impl FnMut(&[u8]), number: u64) {
 }
 
 /// The number of packages, if all that was asked for is there and nothing has changed since.
-pub fn check(settings: &Settings, build_root: &BuildRoot, board: &str, product: &str, packages: &[String]) -> Option<usize> {
+pub fn check(
+    settings: &Settings,
+    build_root: &BuildRoot,
+    board: &str,
+    product: &str,
+    packages: &[String],
+) -> Option<usize> {
     let text = std::fs::read(build_root.state().join("up-to-date")).ok()?;
     let mut rest = text.strip_prefix(MAGIC)?;
     let mut next = || -> Option<&[u8]> {

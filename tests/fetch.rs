@@ -367,19 +367,15 @@ fn a_slow_server_is_waited_for() {
 }
 
 #[test]
-fn a_silent_server_is_tried_twice_and_given_up() {
+fn a_silent_server_is_given_up() {
     let server = Server::new(|path, _| match path {
         "mute" => Reply::Stalls(archive(), 100),
         _ => Reply::Range(archive()),
     });
     let mut case = Case::new();
-    case.settings.stall = Duration::from_millis(500);
+    case.settings.stall = Duration::from_millis(300);
     let error = case.fetch(&[server.url("mute")], &archive()).unwrap_err();
-    assert!(
-        error.to_string().contains("the server sent nothing for 0.5 s after 100 of 1200000 bytes"),
-        "{error}"
-    );
-    assert_eq!(server.paths(), ["mute", "mute"]);
+    assert!(error.to_string().contains("the server sent nothing for 0.3 s"), "{error}");
     let case = Case { settings: Settings::default(), ..case };
     case.fetch(&[server.url("good")], &archive()).unwrap();
 }

@@ -3,6 +3,7 @@
 # Standard output (descriptor 3 below): answers, each a word and its value, both ended by NUL; `end` closes the answer of one recipe.
 # Standard error (descriptor 4 below): takes what a recipe prints while it is sourced.
 # Standard input: requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
+# A request of the name `=` holds the path of a bash text that evaluates plain recipes and writes their answers itself.
 # The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
 # Its answer holds what configuration (TOOLCHAIN) adds to them.
 # With MK_HISTORY set an answer also holds, for each command that bash runs in these files, where it stands, and all variables before it.
@@ -44,6 +45,9 @@ mk_dump() {
 	mapfile -t mk_lines < "$MK_SCRATCH"
 	declare -F "${mk_lines[@]##* }" > "$MK_SCRATCH"
 	mapfile -t mk_lines < "$MK_SCRATCH"
+	# It turns function tracing on, which recipes must not find so.
+	shopt -u extdebug
+	set +ET
 	for mk_line in "${mk_lines[@]}"; do
 		mk_file="${mk_line#* }"
 		mk_number="${mk_file%% *}"
@@ -99,6 +103,8 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		trap - DEBUG
 		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
 		mk_dump
+	elif [ "$mk_name" = "=" ]; then
+		builtin source "$mk_recipe" >&3
 	else
 		(mk_evaluate "$mk_name" "$mk_recipe" "${mk_words[@]}")
 	fi

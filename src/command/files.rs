@@ -42,9 +42,12 @@ struct Item {
 /// Results that a build root shows, by package.
 pub fn results(settings: &Settings, root: &BuildRoot) -> BTreeMap<PackageName, Entry> {
     let folders = [settings.store.clone(), root.private_store()];
-    let stores: Vec<Store> = folders.iter().filter(|dir| dir.is_dir()).filter_map(|dir| Store::open(dir).ok()).collect();
+    let stores: Vec<Store> =
+        folders.iter().filter(|dir| dir.is_dir()).filter_map(|dir| Store::open(dir).ok()).collect();
     let used = super::build::used(root);
-    used.into_iter().filter_map(|(name, key)| Some((name, stores.iter().find_map(|store| store.find(&key))?))).collect()
+    used.into_iter()
+        .filter_map(|(name, key)| Some((name, stores.iter().find_map(|store| store.find(&key))?)))
+        .collect()
 }
 
 /// What a package's `rootfs_files.txt` lists: paths below the image's root, with the rest of each line.
@@ -79,7 +82,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let error = Error::new(Kind::Usage, format!("`{package}` has no result in `{}`", root.name()));
         return Err(match nearest(package.as_str(), results.keys().map(PackageName::as_str)) {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
-            _ => error.hint(format!("`{}` shows the packages that were built there", root.deploy().display())),
+            _ => {
+                error.hint(format!("`{}` shows the packages that were built there", root.deploy().display()))
+            }
         });
     };
     let listed: BTreeSet<String> = image_list(&entry.deploy()).into_keys().collect();
@@ -127,7 +132,8 @@ fn walk(top: &Path, place: &'static str, listed: &BTreeSet<String>) -> Result<Ve
             kind if kind.is_file() => "file",
             _ => "other",
         };
-        let target: Option<PathBuf> = if kind == "link" { Some(fs_err::read_link(entry.path())?) } else { None };
+        let target: Option<PathBuf> =
+            if kind == "link" { Some(fs_err::read_link(entry.path())?) } else { None };
         items.push(Item {
             place,
             kind,

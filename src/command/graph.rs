@@ -161,7 +161,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 /// Packages that failed in the last run.
 fn failed(loaded: &Loaded) -> BTreeSet<PackageName> {
     let events = crate::trace::read(&loaded.build_root.logs().join("events.json")).unwrap_or_default();
-    let last = events.iter().rposition(|stamped| matches!(stamped.event, Event::RunStarted { .. })).unwrap_or(0);
+    let last =
+        events.iter().rposition(|stamped| matches!(stamped.event, Event::RunStarted { .. })).unwrap_or(0);
     events[last..]
         .iter()
         .filter_map(|stamped| match &stamped.event {
@@ -172,7 +173,12 @@ fn failed(loaded: &Loaded) -> BTreeSet<PackageName> {
 }
 
 /// Leaves the goals and all below them (with `reverse`: above).
-fn choose<'a>(loaded: &'a Loaded, items: Vec<Item<'a>>, packages: &[String], reverse: bool) -> Result<Part<'a>> {
+fn choose<'a>(
+    loaded: &'a Loaded,
+    items: Vec<Item<'a>>,
+    packages: &[String],
+    reverse: bool,
+) -> Result<Part<'a>> {
     let all = &loaded.graph.needs;
     let users = reversed(all);
     let mut goals = Vec::new();
@@ -201,7 +207,12 @@ fn choose<'a>(loaded: &'a Loaded, items: Vec<Item<'a>>, packages: &[String], rev
         loaded,
         needs: wanted.iter().map(|&old| moved(&all[old])).collect(),
         goals: moved(&goals),
-        nodes: items.into_iter().enumerate().filter(|(old, _)| wanted.contains(old)).map(|(_, item)| item).collect(),
+        nodes: items
+            .into_iter()
+            .enumerate()
+            .filter(|(old, _)| wanted.contains(old))
+            .map(|(_, item)| item)
+            .collect(),
     })
 }
 
@@ -221,8 +232,7 @@ fn seconds(value: f64) -> String {
 }
 
 /// Upper ends of the classes of build time, in seconds, and their names.
-const HEAT: [(f64, &str); 6] =
-    [
+const HEAT: [(f64, &str); 6] = [
     (1.0, "less than 1 s"),
     (10.0, "to 10 s"),
     (60.0, "to 1 min"),
@@ -275,13 +285,23 @@ impl Part<'_> {
         let mut line = format!("{} {}", item.name, item.version).trim_end().to_owned();
         match (options.color, item.state, item.seconds) {
             (Color::Time, _, Some(time)) => line.push_str(&format!("  {}", seconds(time))),
-            (Color::State, State::Build | State::Maybe | State::Failed, _) => line.push_str(&format!("  ({})", item.state.as_str())),
+            (Color::State, State::Build | State::Maybe | State::Failed, _) => {
+                line.push_str(&format!("  ({})", item.state.as_str()))
+            }
             _ => {}
         }
         line
     }
 
-    fn branch(&self, place: usize, indent: &str, below: &[Vec<usize>], shown: &mut [bool], options: &Options, text: &mut String) {
+    fn branch(
+        &self,
+        place: usize,
+        indent: &str,
+        below: &[Vec<usize>],
+        shown: &mut [bool],
+        options: &Options,
+        text: &mut String,
+    ) {
         shown[place] = true;
         let mut next = below[place].clone();
         next.sort_by_key(|&place| self.nodes[place].name);
@@ -289,7 +309,12 @@ impl Part<'_> {
             let last = i + 1 == next.len();
             let (fork, more) = if last { ("└── ", "    ") } else { ("├── ", "│   ") };
             let above = shown[child] && !below[child].is_empty();
-            let _ = writeln!(text, "{indent}{fork}{}{}", self.line(child, options), if above { " ↑" } else { "" });
+            let _ = writeln!(
+                text,
+                "{indent}{fork}{}{}",
+                self.line(child, options),
+                if above { " ↑" } else { "" }
+            );
             if !above {
                 self.branch(child, &format!("{indent}{more}"), below, shown, options, text);
             }
@@ -297,11 +322,19 @@ impl Part<'_> {
     }
 
     fn dot(&self, options: &Options) -> String {
-        let mut text = format!("digraph \"{}\" {{\n\trankdir=LR;\n\tnode [shape=box, style=\"rounded,filled\"];\n", self.loaded.name());
+        let mut text = format!(
+            "digraph \"{}\" {{\n\trankdir=LR;\n\tnode [shape=box, style=\"rounded,filled\"];\n",
+            self.loaded.name()
+        );
         for item in &self.nodes {
             let class = class(item, options.color);
             let fill = FILLS.iter().find(|(name, _)| *name == class).map_or("#ffffff", |(_, fill)| fill);
-            let _ = writeln!(text, "\t\"{}\" [fillcolor=\"{fill}\", tooltip=\"{}\"];", item.name, item.state.as_str());
+            let _ = writeln!(
+                text,
+                "\t\"{}\" [fillcolor=\"{fill}\", tooltip=\"{}\"];",
+                item.name,
+                item.state.as_str()
+            );
         }
         for (from, targets) in self.edges(options).iter().enumerate() {
             for &to in targets {
@@ -337,12 +370,18 @@ impl Part<'_> {
         });
         let nodes: Vec<draw::Node> = nodes.collect();
         let meanings: Vec<(String, String)> = if time {
-            let heats = HEAT.iter().enumerate().map(|(i, (_, text))| (format!("heat{i}"), (*text).to_owned()));
+            let heats =
+                HEAT.iter().enumerate().map(|(i, (_, text))| (format!("heat{i}"), (*text).to_owned()));
             heats.chain([("none".to_owned(), "never built".to_owned())]).collect()
         } else {
-            [(State::Built, "built"), (State::Build, "would be built"), (State::Maybe, "may be built"), (State::Failed, "failed last")]
-                .map(|(state, text)| (state.class().to_owned(), text.to_owned()))
-                .into()
+            [
+                (State::Built, "built"),
+                (State::Build, "would be built"),
+                (State::Maybe, "may be built"),
+                (State::Failed, "failed last"),
+            ]
+            .map(|(state, text)| (state.class().to_owned(), text.to_owned()))
+            .into()
         };
         let used: BTreeSet<&str> = nodes.iter().map(|node| node.class.as_str()).collect();
         let legend = meanings.into_iter().filter(|(class, _)| used.contains(class.as_str())).collect();

@@ -63,9 +63,16 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if owners.is_empty() {
         let plain = options.path.trim_matches('/').to_owned();
         for (name, entry) in &results {
-            let found = [&path, &plain].into_iter().find(|path| entry.deploy().join(path).symlink_metadata().is_ok());
+            let found =
+                [&path, &plain].into_iter().find(|path| entry.deploy().join(path).symlink_metadata().is_ok());
             if let (Some(path), false) = (found, plain.is_empty()) {
-                owners.push(Owner { package: name, version: &entry.meta.version, path: path.clone(), image: false, definition: None });
+                owners.push(Owner {
+                    package: name,
+                    version: &entry.meta.version,
+                    path: path.clone(),
+                    image: false,
+                    definition: None,
+                });
             }
         }
     }
@@ -79,7 +86,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         .iter()
         .map(|owner| {
             let what = if owner.image { String::new() } else { "deployed, but not in the image".to_owned() };
-            vec![format!("{} {}", owner.package, owner.version).trim_end().to_owned(), format!("/{}", owner.path), what]
+            vec![
+                format!("{} {}", owner.package, owner.version).trim_end().to_owned(),
+                format!("/{}", owner.path),
+                what,
+            ]
         })
         .collect();
     output::data(&output::table(&rows))
@@ -113,9 +124,13 @@ fn resolve(
             _ => {
                 done.push(name);
                 let here = done.join("/");
-                let owner = lists.iter().find(|(_, list)| list.contains_key(&here)).map(|(name, _)| &results[*name]);
+                let owner =
+                    lists.iter().find(|(_, list)| list.contains_key(&here)).map(|(name, _)| &results[*name]);
                 let target = owner.and_then(|entry| std::fs::read_link(entry.deploy().join(&here)).ok());
-                let Some(target) = target.filter(|_| links < 40 && rest.iter().any(|name| !name.is_empty())) else { continue };
+                let Some(target) = target.filter(|_| links < 40 && rest.iter().any(|name| !name.is_empty()))
+                else {
+                    continue;
+                };
                 links += 1;
                 done.pop();
                 if target.is_absolute() {
@@ -135,7 +150,9 @@ fn unknown(path: &str, root: &BuildRoot, results: &BTreeMap<PackageName, Entry>)
     let mut error = error;
     let mut shown = 0;
     for (package, entry) in results {
-        for file in walkdir::WalkDir::new(entry.deploy()).min_depth(1).sort_by_file_name().into_iter().flatten() {
+        for file in
+            walkdir::WalkDir::new(entry.deploy()).min_depth(1).sort_by_file_name().into_iter().flatten()
+        {
             if file.file_name() == name && shown < 5 {
                 let below = file.path().strip_prefix(entry.deploy()).unwrap_or(file.path());
                 error = error.hint(format!("`{package}` has `/{}`", below.display()));

@@ -122,8 +122,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
 }
 
-fn listing<'a>(settings: &Settings, loaded: &'a Loaded, package: Option<&'a PackageName>, store: &Store) -> Result<Listing<'a>> {
-    let recipe = package.and_then(|package| loaded.graph.packages.iter().find(|recipe| recipe.name == *package));
+fn listing<'a>(
+    settings: &Settings,
+    loaded: &'a Loaded,
+    package: Option<&'a PackageName>,
+    store: &Store,
+) -> Result<Listing<'a>> {
+    let recipe =
+        package.and_then(|package| loaded.graph.packages.iter().find(|recipe| recipe.name == *package));
     let mut histories: BTreeMap<&str, Vec<Earlier>> = BTreeMap::new();
     let driver = Place { file: "mk".to_owned(), line: None };
     let environment = Place { file: "environment".to_owned(), line: None };
@@ -142,7 +148,10 @@ fn listing<'a>(settings: &Settings, loaded: &'a Loaded, package: Option<&'a Pack
         for assignment in assignments {
             let place = Place { file: assignment.file.clone(), line: Some(assignment.line) };
             let place = if assignment.file.is_empty() { driver.clone() } else { place };
-            let value = assignment.value.as_ref().map_or_else(|| "(unset)".to_owned(), |variable| variable.value.clone());
+            let value = assignment
+                .value
+                .as_ref()
+                .map_or_else(|| "(unset)".to_owned(), |variable| variable.value.clone());
             histories.entry(&assignment.name).or_default().push(Earlier { value, place });
         }
     };
@@ -153,7 +162,10 @@ fn listing<'a>(settings: &Settings, loaded: &'a Loaded, package: Option<&'a Pack
     match recipe {
         Some(recipe) => {
             for (name, value) in &recipe.evaluated.passed {
-                histories.entry(name).or_default().push(Earlier { value: value.clone(), place: environment.clone() });
+                histories
+                    .entry(name)
+                    .or_default()
+                    .push(Earlier { value: value.clone(), place: environment.clone() });
             }
             set(&mut histories, &recipe.evaluated.history);
             names = recipe.evaluated.variables.keys().map(String::as_str).collect();
@@ -164,7 +176,11 @@ fn listing<'a>(settings: &Settings, loaded: &'a Loaded, package: Option<&'a Pack
             functions = recipe
                 .functions()
                 .iter()
-                .map(|(name, function)| Function { name: name.clone(), file: function.file.clone(), line: function.line })
+                .map(|(name, function)| Function {
+                    name: name.clone(),
+                    file: function.file.clone(),
+                    line: function.line,
+                })
                 .collect();
             functions.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         }
@@ -186,8 +202,16 @@ fn listing<'a>(settings: &Settings, loaded: &'a Loaded, package: Option<&'a Pack
             Some(Shown { name: name.to_owned(), value, place: last.place, overrode: history })
         })
         .collect();
-    let configuration = lookups.into_iter().map(|name| Configuration { files: files(loaded, &name), name }).collect();
-    Ok(Listing { board: &loaded.board, product: &loaded.product, package, variables, functions, configuration })
+    let configuration =
+        lookups.into_iter().map(|name| Configuration { files: files(loaded, &name), name }).collect();
+    Ok(Listing {
+        board: &loaded.board,
+        product: &loaded.product,
+        package,
+        variables,
+        functions,
+        configuration,
+    })
 }
 
 /// Configuration names that the package's steps asked for while they ran.
@@ -211,9 +235,13 @@ fn config_names(loaded: &Loaded) -> BTreeSet<String> {
         let walk = walkdir::WalkDir::new(place).min_depth(1).sort_by_file_name().into_iter();
         // A folder of a product that is named like a board is that board's.
         let foreign = |entry: &walkdir::DirEntry| {
-            entry.depth() == 1 && entry.file_type().is_dir() && boards.iter().any(|board| entry.file_name() == board.as_str())
+            entry.depth() == 1
+                && entry.file_type().is_dir()
+                && boards.iter().any(|board| entry.file_name() == board.as_str())
         };
-        for entry in walk.filter_entry(|entry| !foreign(entry)).flatten().filter(|entry| !entry.file_type().is_dir()) {
+        for entry in
+            walk.filter_entry(|entry| !foreign(entry)).flatten().filter(|entry| !entry.file_type().is_dir())
+        {
             if let Ok(name) = entry.path().strip_prefix(place) {
                 names.insert(name.to_string_lossy().into_owned());
             }
@@ -230,7 +258,11 @@ fn files(loaded: &Loaded, name: &str) -> Vec<String> {
 fn text(loaded: &Loaded, listing: &Listing<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(recipe) = listing.package.and_then(|_| loaded.graph.packages.first()) {
-        let about = if recipe.description().is_empty() { String::new() } else { format!(": {}", recipe.description()) };
+        let about = if recipe.description().is_empty() {
+            String::new()
+        } else {
+            format!(": {}", recipe.description())
+        };
         let title = format!("{} {}", recipe.name, recipe.version());
         parts.push(format!("{}{about}\n", title.trim_end()));
     }
@@ -243,7 +275,9 @@ fn text(loaded: &Loaded, listing: &Listing<'_>) -> String {
         let rows: Vec<Vec<String>> = listing
             .functions
             .iter()
-            .map(|function| vec![format!("{}()", function.name), format!("{}:{}", function.file, function.line)])
+            .map(|function| {
+                vec![format!("{}()", function.name), format!("{}:{}", function.file, function.line)]
+            })
             .collect();
         parts.push(output::table(&rows));
     }
@@ -256,7 +290,9 @@ fn text(loaded: &Loaded, listing: &Listing<'_>) -> String {
 }
 
 fn variable_rows(variable: &Shown) -> Vec<Vec<String>> {
-    let line = |value: &str| if value.is_empty() { "(empty)".to_owned() } else { value.replace('\n', " ").replace('\t', "") };
+    let line = |value: &str| {
+        if value.is_empty() { "(empty)".to_owned() } else { value.replace('\n', " ").replace('\t', "") }
+    };
     let mut rows = vec![vec![variable.name.clone(), variable.place.to_string(), line(&variable.value)]];
     for earlier in &variable.overrode {
         rows.push(vec![String::new(), earlier.place.to_string(), format!("was: {}", line(&earlier.value))]);
@@ -265,12 +301,19 @@ fn variable_rows(variable: &Shown) -> Vec<Vec<String>> {
 }
 
 fn configuration_row(configuration: &Configuration) -> Vec<String> {
-    let files = if configuration.files.is_empty() { "(no file)".to_owned() } else { configuration.files.join(" ") };
+    let files =
+        if configuration.files.is_empty() { "(no file)".to_owned() } else { configuration.files.join(" ") };
     vec![configuration.name.clone(), files]
 }
 
 /// One name alone: `--format plain` prints the bare value, for scripts.
-fn one(settings: &Settings, loaded: &Loaded, listing: Listing<'_>, name: &str, packages: &[PackageName]) -> Result<()> {
+fn one(
+    settings: &Settings,
+    loaded: &Loaded,
+    listing: Listing<'_>,
+    name: &str,
+    packages: &[PackageName],
+) -> Result<()> {
     let plain = settings.format == Format::Plain;
     if let Some(variable) = listing.variables.iter().find(|variable| variable.name == name) {
         return match settings.format {
@@ -280,7 +323,12 @@ fn one(settings: &Settings, loaded: &Loaded, listing: Listing<'_>, name: &str, p
         };
     }
     if let Some(function) = listing.functions.iter().find(|function| function.name == name) {
-        let text = loaded.graph.packages.iter().find_map(|recipe| recipe.functions().get(name)).map_or("", |f| f.text.as_str());
+        let text = loaded
+            .graph
+            .packages
+            .iter()
+            .find_map(|recipe| recipe.functions().get(name))
+            .map_or("", |f| f.text.as_str());
         return match settings.format {
             Format::Json => output::json(&serde_json::json!({
                 "name": name, "file": function.file, "line": function.line, "text": text,
@@ -294,16 +342,24 @@ fn one(settings: &Settings, loaded: &Loaded, listing: Listing<'_>, name: &str, p
         let configuration = Configuration { name: name.to_owned(), files };
         return match settings.format {
             Format::Json => output::json(&configuration),
-            _ if plain => output::data(&configuration.files.iter().map(|file| format!("{file}\n")).collect::<String>()),
+            _ if plain => {
+                output::data(&configuration.files.iter().map(|file| format!("{file}\n")).collect::<String>())
+            }
             _ => output::data(&output::table(&[configuration_row(&configuration)])),
         };
     }
     let (what, known): (String, Vec<&str>) = match listing.package {
-        Some(package) => {
-            (format!("`pkg/{package}/build` sets no variable and has no function `{name}`, and no configuration file has that name"), Vec::new())
-        }
+        Some(package) => (
+            format!(
+                "`pkg/{package}/build` sets no variable and has no function `{name}`, and no configuration file has that name"
+            ),
+            Vec::new(),
+        ),
         None => {
-            let what = format!("`{name}` is no package, no variable of `{} {}`, and no configuration file", listing.board, listing.product);
+            let what = format!(
+                "`{name}` is no package, no variable of `{} {}`, and no configuration file",
+                listing.board, listing.product
+            );
             (what, packages.iter().map(PackageName::as_str).collect())
         }
     };
