@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::elf::{self, Kind};
-use crate::error::nearest;
+use crate::error::{distance, nearest};
 use crate::evaluate::{BASH_VARIABLES, Evaluated, identifiers};
 use crate::names::PackageName;
 use crate::recipe::CONTRACT;
@@ -258,7 +258,7 @@ impl Subject<'_> {
         let settable: Vec<&str> = CONTRACT.iter().chain(OPTIONAL).copied().collect();
         let mut read: BTreeSet<&str> = self.others.iter().flat_map(|word| identifiers(word)).collect();
         for text in std::iter::once(self.recipe).chain(self.texts) {
-            read.extend(text.script.uses.iter().map(|(_, name)| name.as_str()));
+            read.extend(text.script.uses.iter().chain(&text.script.guarded).map(|(_, name)| name.as_str()));
         }
         for function in self.evaluated.functions.values() {
             read.extend(identifiers(&function.text));
@@ -408,12 +408,8 @@ fn near<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let found = nearest(name, known.iter().copied())?;
     let ends = |text: &str| (text.chars().next(), text.chars().next_back());
     let ((a, z), (b, y)) = (ends(name), ends(found));
-    (found != name
-        && name.len() >= 4
-        && found.len() >= 3
-        && name.len().abs_diff(found.len()) <= 2
-        && (a == b || z == y))
-        .then_some(found)
+    let most = if name.len().min(found.len()) < 6 { 1 } else { 2 };
+    (found != name && name.len() >= 4 && (a == b || z == y) && distance(name, found) <= most).then_some(found)
 }
 
 /// Names that are written like those of the contract.

@@ -21,6 +21,8 @@ pub struct Script {
     pub sets: Vec<(u32, String)>,
     /// Variables whose value is asked for.
     pub uses: Vec<(u32, String)>,
+    /// Variables that are asked for with something in their place where they are unset (`${X:-y}`).
+    pub guarded: Vec<(u32, String)>,
     /// Functions that are defined.
     pub functions: BTreeSet<String>,
     /// Every word, as written.
@@ -396,12 +398,15 @@ impl Reader {
                     self.step();
                 }
                 let name = self.name();
-                if matches!(self.peek(0), Some('='))
-                    || (self.peek(0) == Some(':') && self.peek(1) == Some('='))
-                {
-                    self.found.sets.push((line, name.clone()));
+                let after = if self.peek(0) == Some(':') { self.peek(1) } else { self.peek(0) };
+                match after {
+                    Some('=') => {
+                        self.found.sets.push((line, name.clone()));
+                        self.found.guarded.push((line, name));
+                    }
+                    Some('-' | '+' | '?') => self.found.guarded.push((line, name)),
+                    _ => self.used(line, name),
                 }
-                self.used(line, name);
                 while let Some(c) = self.peek(0) {
                     match c {
                         '}' => break,
@@ -523,7 +528,8 @@ mod tests {
     fn variables_are_told_from_text() {
         let text = "A=1\nB+=(\"$C\" ${D:-$E} '$F' \\$G)\nlocal h i=$J\nfor k in $L; do :; done\nread -r m n < \"$O\"\n: \"${P:=q}\"\n((r += 1))\n# $S\n";
         let script = Script::new(text);
-        assert_eq!(names(&script.uses), ["C", "D", "E", "J", "L", "O", "P", "r"]);
+        assert_eq!(names(&script.uses), ["C", "E", "J", "L", "O", "r"]);
+        assert_eq!(names(&script.guarded), ["D", "P"]);
         assert_eq!(names(&script.sets), ["A", "B", "h", "i", "k", "m", "n", "P", "r"]);
         assert_eq!(script.comments, [(8, "$S".to_owned())]);
     }
