@@ -322,6 +322,7 @@ fn read_how(
         }
         recipes.insert(name, recipe);
     }
+    check_archives(&recipes)?;
     let graph = Graph::new(recipes)?;
     let constant = ["SCRIPTDIR", "BUILDROOT", "CMAKETCFILE"];
     let mut variables: BTreeMap<String, String> = base
@@ -359,6 +360,26 @@ fn read_how(
         tree,
     };
     Ok((loaded, evaluation.failed))
+}
+
+/// Two recipes whose archives have one name but no digest in common would take turns in throwing out each other's file.
+fn check_archives(recipes: &BTreeMap<PackageName, Recipe>) -> Result<()> {
+    let mut known: HashMap<&str, &Recipe> = HashMap::new();
+    for recipe in recipes.values() {
+        let Some(source) = &recipe.source else { continue };
+        let Some(other) = known.insert(&source.file, recipe) else { continue };
+        let theirs = other.source.as_ref().map_or(&[][..], |source| &source.digests);
+        if !source.digests.iter().any(|digest| theirs.contains(digest)) {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs", other.name, recipe.name, source.file),
+            )
+            .at(format!("pkg/{}/build", other.name))
+            .at(format!("pkg/{}/build", recipe.name))
+            .hint("archives of all packages share the folder `download`: give each its own file name"));
+        }
+    }
+    Ok(())
 }
 
 /// `CMAKETCFILE`: the toolchain package writes it there.

@@ -27,10 +27,10 @@ pub struct Options {
 /// Read by the interactive bash; its arguments become those of the steps.
 const START: &str = r#"
 mk_step=build
-source /mk/runtime/library.sh
-source /mk/prelude.sh
 mk_report() { :; }
-source "$MK_RECIPE"
+builtin source /mk/runtime/library.sh
+builtin source /mk/prelude.sh
+builtin source "$MK_RECIPE"
 mk_restore
 set -- "${MK_ARGUMENTS[@]}"
 PS1="[mk $PKGNAME] \w\$ "
@@ -92,7 +92,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         argv.extend(["--rcfile".into(), start.into(), "-i".into()]);
     } else {
         // Commands come from a pipe: the same start, then those.
-        argv.extend(["--norc".into(), "-c".into(), format!("source {start}; source /dev/stdin").into()]);
+        argv.extend(["--norc".into(), "-c".into(), format!("builtin source {start}; builtin source /dev/stdin").into()]);
     }
     let program = Program { argv, env, cwd: places.build, log: work.join("shell.log"), stdout: None };
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
