@@ -976,12 +976,13 @@ pub fn evaluate(
         result
     })?;
     let queue = queue.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let Some((host, environment)) = queue.start else {
-        // No bash has come up, for which every recipe has the same reason.
-        return match queue.failed.into_iter().next() {
-            Some((_, error)) => Err(error),
-            None => Ok(Evaluation::default()),
-        };
+    let (host, environment) = match queue.start {
+        Some(start) => start,
+        // Every bash that came up was lost to a recipe that cannot be read, or none comes up.
+        None => {
+            let fresh = Worker::start(setting)?;
+            (fresh.host.clone(), fresh.environment.clone())
+        }
     };
     let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
     Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })

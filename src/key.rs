@@ -212,6 +212,8 @@ impl Ingredients<'_> {
         let mut manifest = Manifest::default();
         let names = self.reachable(recipe)?;
         manifest.set("format", FORMAT);
+        // PKGNAME, and the paths of the package's own folders.
+        manifest.set("package", recipe.name.as_str());
         manifest.set("platform", self.platform);
         manifest.set("runtime", self.runtime.to_string());
         if !self.rooms {

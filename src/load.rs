@@ -372,7 +372,10 @@ fn check_archives(recipes: &BTreeMap<PackageName, Recipe>) -> Result<()> {
         if !source.digests.iter().any(|digest| theirs.contains(digest)) {
             return Err(Error::new(
                 Kind::Recipe,
-                format!("`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs", other.name, recipe.name, source.file),
+                format!(
+                    "`{}` and `{}` name one TARBALL, `{}`, with different SHA256SUMs",
+                    other.name, recipe.name, source.file
+                ),
             )
             .at(format!("pkg/{}/build", other.name))
             .at(format!("pkg/{}/build", recipe.name))

@@ -92,7 +92,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         argv.extend(["--rcfile".into(), start.into(), "-i".into()]);
     } else {
         // Commands come from a pipe: the same start, then those.
-        argv.extend(["--norc".into(), "-c".into(), format!("builtin source {start}; builtin source /dev/stdin").into()]);
+        argv.extend([
+            "--norc".into(),
+            "-c".into(),
+            format!("builtin source {start}; builtin source /dev/stdin").into(),
+        ]);
     }
     let program = Program { argv, env, cwd: places.build, log: work.join("shell.log"), stdout: None };
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
