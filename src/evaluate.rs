@@ -711,7 +711,7 @@ fn assigned(command: &str) -> Option<&str> {
 /// Where an assignment begins: bash tells the line on which a command ends.
 fn first_line(path: &Path, last: u32, name: &str) -> u32 {
     let text =
-        std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+        fs_err::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let is_set = |line: &str| {
         let mut rest = line;
         while let Some(at) = rest.find(name) {

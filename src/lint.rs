@@ -742,10 +742,12 @@ impl Outputs {
             let Some(entry) = self.results.get(need) else { continue };
             let has_library = self.libraries.iter().any(|(_, givers)| givers.contains(need));
             // A program of it may be run while building, and a name in the recipe is a use.
-            let has_program = entry.deploy().join("bin").is_dir();
+            let mut added = walkdir::WalkDir::new(entry.toolchain()).into_iter().flatten();
+            let has_program =
+                entry.deploy().join("bin").is_dir() || added.any(|file| !file.file_type().is_dir());
             let stem = need.as_str().trim_start_matches("lib");
             let is_said = said.iter().any(|word| word.contains(stem));
-            if has_library && !has_program && !entry.meta.toolchain && !is_said {
+            if has_library && !has_program && !is_said {
                 let message =
                     format!("DEPENDS names `{need}`, but nothing that was deployed needs a library of it");
                 found.push(subject.finding(subject.place("DEPENDS"), "unused-dependency", message));

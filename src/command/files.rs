@@ -52,7 +52,7 @@ pub fn results(settings: &Settings, root: &BuildRoot) -> BTreeMap<PackageName, E
 
 /// What a package's `rootfs_files.txt` lists: paths below the image's root, with the rest of each line.
 pub fn image_list(deploy: &Path) -> BTreeMap<String, String> {
-    let text = std::fs::read(deploy.join("rootfs_files.txt")).unwrap_or_default();
+    let text = fs_err::read(deploy.join("rootfs_files.txt")).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(definition).collect()
 }
 

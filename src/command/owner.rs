@@ -102,7 +102,7 @@ fn image_packages(settings: &Settings, root: &BuildRoot) -> Option<BTreeSet<Stri
     let (board, product) = super::target_of(&tree, root)?;
     let mut names = BTreeSet::new();
     for place in tree.config_places(&board, &product) {
-        let text = std::fs::read(place.join("ROOTFS")).unwrap_or_default();
+        let text = fs_err::read(place.join("ROOTFS")).unwrap_or_default();
         names.extend(String::from_utf8_lossy(&text).split_whitespace().map(str::to_owned));
     }
     (!names.is_empty()).then_some(names)
