@@ -28,7 +28,7 @@ pub struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done; 1 a step of a package failed; 2 what was typed makes no sense; 3 the tree is wrong; \
-4 a source could not be had; 5 the machine, the workspace or the store does not allow it; 70 a defect of mk; \
+4 a source could not be had; 5 the machine, the workspace or the store does not allow it; 10 something is newer; 70 a defect of mk; \
 128+N ended by signal N.
 
 Examples:
@@ -36,6 +36,43 @@ Examples:
   mk run qemu-x86_64 minimal    boot it in QEMU
   mk plan qemu-x86_64 minimal   say what would be built, and why
   mk log busybox                look into a package's logs";
+
+const CHECK_UPDATE: &str = "\
+Recipes are asked by their `check_update`. For those without one the folder at URL is listed, or GitHub's feed of releases, \
+and names like TARBALL are compared. What fails is told on standard error and keeps nothing else from being told.
+
+Exit codes: 10 something is newer; 0 nothing is; 4 every package that was asked for failed; others as of `mk`.
+
+Examples:
+  mk check-update
+  mk check-update zlib busybox
+  mk check-update --format json | jq -r '.packages[] | select(.status == \"newer\") | .name'";
+
+const BUMP: &str = "\
+The new archive is fetched and must unpack to SRCDIR before anything is written; then the diff is printed. Nothing is \
+written when anything fails; with --all and --keep-going, just not what failed.
+
+Examples:
+  mk bump zlib
+  mk bump zlib 1.3.1
+  mk bump --all --dry-run";
+
+const FETCH: &str = "\
+Archives are sought under URL, after the mirrors of --mirror and of the configuration file MIRRORS, whose lines hold the \
+beginning of URLs and what to try in its place. Afterwards `mk --offline BOARD PRODUCT` needs no network.
+
+Examples:
+  mk fetch qemu-x86_64 minimal
+  mk fetch qemu-x86_64 minimal zlib --mirror https://ftp.gnu.org/gnu/=https://mirror.example/gnu/
+  mk fetch qemu-x86_64 minimal --offline    say what is not there";
+
+const SOURCES: &str = "\
+The folder holds download/ (archives), tree/ (recipes, patches, configuration), manifest.json and SHA256SUMS, and is a \
+workspace and a tree to build from: `mk --offline -C DIR -t DIR/tree BOARD PRODUCT`.
+
+Examples:
+  mk sources qemu-x86_64 minimal --output sources
+  cd sources && sha256sum --check SHA256SUMS";
 
 #[derive(Debug, Args)]
 struct Options {
@@ -57,6 +94,9 @@ struct Options {
     /// Fetch nothing
     #[arg(long, global = true)]
     offline: bool,
+    /// Look for archives at URL first where theirs begins with PREFIX; may be given several times
+    #[arg(long, value_name = "PREFIX=URL", global = true, value_parser = crate::mirrors::parse_option)]
+    mirror: Vec<crate::mirrors::Mirror>,
     /// Run steps in private rooms
     #[arg(long, value_name = "WHEN", env = "MK_ROOMS", default_value = "auto", global = true)]
     rooms: Rooms,
@@ -168,6 +208,18 @@ Examples:
   mk lint --rules"
     )]
     Lint(command::lint::Options),
+    /// Look for newer versions upstream
+    #[command(after_help = CHECK_UPDATE)]
+    CheckUpdate(command::check_update::Options),
+    /// Move a recipe to a newer version: VERSION and SHA256SUM
+    #[command(after_help = BUMP)]
+    Bump(command::bump::Options),
+    /// Get every archive that a product needs, ahead of time
+    #[command(after_help = FETCH)]
+    Fetch(command::fetch::Options),
+    /// Export archives, recipes, patches and configuration of a product, as licences ask for
+    #[command(after_help = SOURCES)]
+    Sources(command::sources::Options),
     /// Write one HTML page about the last build
     #[command(after_help = "Examples:\n  mk report\n  mk report --output build.html")]
     Report(command::report::Options),
@@ -218,7 +270,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
     };
-    let Options { tree, workspace, store, jobs, keep_going, offline, rooms, format, quiet, verbose } =
+    let Options { tree, workspace, store, jobs, keep_going, offline, mirror, rooms, format, quiet, verbose } =
         cli.options;
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -237,6 +289,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         format,
         quiet,
         verbose,
+        mirrors: mirror,
         environment,
         evaluation_limit: Duration::from_secs(20),
     };
@@ -258,6 +311,10 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Command::Owner(options) => command::owner::run(&settings, &options),
         Command::Graph(options) => command::graph::run(&settings, &options),
         Command::Lint(options) => command::lint::run(&settings, &options),
+        Command::CheckUpdate(options) => command::check_update::run(&settings, &options),
+        Command::Bump(options) => command::bump::run(&settings, &options),
+        Command::Fetch(options) => command::fetch::run(&settings, &options),
+        Command::Sources(options) => command::sources::run(&settings, &options),
         Command::Report(options) => command::report::run(&settings, &options),
     }
 }

@@ -49,6 +49,8 @@ pub struct Settings {
     pub rooms: Rooms,
     /// How to report.
     pub format: Format,
+    /// `--mirror`: beginnings of URLs, each with what is tried in its place first.
+    pub mirrors: Vec<(String, Vec<String>)>,
     /// Errors alone.
     pub quiet: bool,
     /// Follow the logs.

@@ -66,7 +66,8 @@ pub struct Evaluated {
     pub variables: BTreeMap<String, Variable>,
     /// Functions that were defined.
     pub functions: BTreeMap<String, Function>,
-    /// Shell options in effect at its end, when they differ from the driver's own.
+    /// Shell options, umask, traps, aliases, search path and the like at its end, when they differ from the driver's
+    /// own, and which of the variables and functions that it was given it took away.
     pub options: String,
     /// Configuration names that were looked up, found or not.
     pub lookups: BTreeSet<String>,
@@ -500,17 +501,25 @@ impl<'a> Worker<'a> {
         let mut finished = false;
         let mut failed = None;
         let mut unfinished = None;
+        let mut all = BTreeSet::new();
         let tree = self.setting.tree;
         for (word, value) in records {
             match word.as_str() {
                 "lookup" => drop(evaluated.lookups.insert(value.clone())),
                 "source" => {
                     let path = Path::new(value);
-                    let path =
-                        fs_err::canonicalize(tree.root().join(path)).unwrap_or_else(|_| path.to_owned());
-                    evaluated
-                        .sources
-                        .insert(path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path));
+                    // As it is named, since a step names it so too; also where a link is in its way.
+                    let named = tree.root().join(path);
+                    let plain =
+                        !path.components().any(|part| matches!(part, std::path::Component::ParentDir));
+                    let path = match named.strip_prefix(tree.root()) {
+                        Ok(relative) if plain => relative.to_owned(),
+                        _ => {
+                            let path = fs_err::canonicalize(&named).unwrap_or(named);
+                            path.strip_prefix(tree.root()).map(Path::to_owned).unwrap_or(path)
+                        }
+                    };
+                    evaluated.sources.insert(path);
                 }
                 "status" => finished = true,
                 "failed" => failed = Some(value),
@@ -518,6 +527,7 @@ impl<'a> Worker<'a> {
                 "options" => evaluated.options = value.clone(),
                 "variables" => {
                     evaluated.variables = declarations(value);
+                    all = evaluated.variables.keys().cloned().collect();
                     self.keep_own(&mut evaluated.variables);
                 }
                 "function" => {
@@ -539,6 +549,19 @@ impl<'a> Worker<'a> {
             evaluated.options.clear();
         }
         evaluated.history = history(records, tree);
+        evaluated.options = evaluated.options.replace(&*tree.root().to_string_lossy(), room::TREE);
+        if recipe.is_some() {
+            let given =
+                self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
+            for name in given.filter(|name| !all.contains(*name)) {
+                evaluated.options.push_str(&format!("unset {name}\n"));
+            }
+            for name in
+                self.environment.functions.keys().filter(|name| !evaluated.functions.contains_key(*name))
+            {
+                evaluated.options.push_str(&format!("unset -f {name}\n"));
+            }
+        }
         if let (false, Some((recipe, noise))) = (finished, recipe) {
             return Err(self.broken(recipe, noise, failed, unfinished));
         }
@@ -559,7 +582,11 @@ impl<'a> Worker<'a> {
                 || name.starts_with("mk_")
                 || name.starts_with("MK_")
                 || self.environment.variables.get(name) == Some(variable)
-                || self.setting.base.iter().any(|(base, value)| base == name && *value == variable.value))
+                || self
+                    .setting
+                    .base
+                    .iter()
+                    .any(|(base, value)| base == name && *value == variable.value && variable.flags == "-"))
         });
     }
 

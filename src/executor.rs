@@ -66,9 +66,6 @@ impl schedule::Executor for Local<'_, '_, '_> {
             match self.receiver.recv_timeout(Duration::from_secs(1)) {
                 Ok(Wake::Ended(id, end)) => {
                     self.running -= 1;
-                    if self.running == 0 {
-                        self.job.workshop.tokens.refill();
-                    }
                     return Wake::Ended(id, end);
                 }
                 Ok(wake) => return wake,

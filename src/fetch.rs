@@ -97,6 +97,11 @@ pub fn archive_url(folder: &str, file: &str) -> String {
     format!("{}/{file}", folder.trim_end_matches('/'))
 }
 
+/// Whether a URL names a file; others name what an archive is made from.
+pub fn is_plain(url: &str) -> bool {
+    ["http://", "https://", "file://"].iter().any(|scheme| url.starts_with(scheme))
+}
+
 /// Why an archive did not come from one URL.
 enum Miss {
     /// In plain words.
@@ -135,10 +140,12 @@ fn stopped() -> Error {
     Error::new(Kind::Interrupted(libc::SIGINT), "stopped while fetching")
 }
 
-/// One run of `Fetcher::fetch`.
+/// One run of `Fetcher::fetch` or `Fetcher::fetch_new`.
 struct Job<'a> {
     fetcher: &'a Fetcher,
     request: &'a Request<'a>,
+    /// Whether the digest is to be found out.
+    new: bool,
     progress: &'a mut dyn FnMut(u64, Option<u64>),
     cancelled: &'a dyn Fn() -> bool,
 }
@@ -175,7 +182,21 @@ impl Fetcher {
                 "set SHA256SUM in {recipe} to what its author says; `sha256sum {file}` shows a file's"
             )));
         }
-        Job { fetcher: self, request, progress, cancelled }.run(&recipe)
+        Job { fetcher: self, request, new: false, progress, cancelled }.run(&recipe)
+    }
+
+    /// Gets an archive whose digest nobody knows yet: `digests` of the request is not looked at. Anything but nothing
+    /// and a web page is taken from a plain URL; what `dir` holds already is not, so it had better be a folder of its own.
+    pub fn fetch_new(
+        &self,
+        request: &Request,
+        progress: &mut dyn FnMut(u64, Option<u64>),
+        cancelled: &dyn Fn() -> bool,
+    ) -> Result<Fetched> {
+        let recipe = format!("pkg/{}/build", request.package);
+        let plain: Vec<String> = request.urls.iter().filter(|url| is_plain(url)).cloned().collect();
+        let request = Request { urls: &plain, digests: &[], ..*request };
+        Job { fetcher: self, request: &request, new: true, progress, cancelled }.run(&recipe)
     }
 
     fn client(&self) -> Result<Client> {
@@ -223,8 +244,13 @@ impl Job<'_> {
         }
         let mut misses = Vec::new();
         let mut found = None;
-        // A run that was killed may have left a part that is whole.
-        let mut got = self.publish(&mut part, None, &path)?;
+        // A run that was killed may have left a part that is whole; without a digest that cannot be told.
+        let mut got = if self.new {
+            part.restart()?;
+            None
+        } else {
+            self.publish(&mut part, None, &path)?
+        };
         for url in &urls {
             if got.is_some() {
                 break;
@@ -401,6 +427,10 @@ impl Job<'_> {
     fn transfer(&mut self, url: &str, part: &mut Part) -> Result<bool, Miss> {
         let mut request =
             self.fetcher.client()?.get(Url::parse(url).map_err(|e| Miss::Reason(e.to_string()))?);
+        if self.new && part.length > 0 && part.version_at(url).is_none() {
+            // No digest would tell that the end does not belong to the beginning.
+            part.restart()?;
+        }
         if part.length > 0 {
             request = request.header(RANGE, format!("bytes={}-", part.length));
             // Without a mark of its version the digest alone tells whether the end belongs to the beginning.
@@ -483,7 +513,7 @@ impl Job<'_> {
     /// Gives the part its name if its digest fits.
     fn publish(&self, part: &mut Part, url: Option<&str>, path: &Path) -> Result<Option<Fetched>> {
         let digest = part.digest();
-        if !self.accepted(&digest) {
+        if !self.fits(part, &digest)? {
             return Ok(None);
         }
         part.become_file(path)?;
@@ -507,6 +537,11 @@ impl Job<'_> {
 
     fn accepted(&self, digest: &Digest) -> bool {
         self.request.digests.contains(digest)
+    }
+
+    /// Whether a part that is whole is the archive.
+    fn fits(&self, part: &mut Part, digest: &Digest) -> Result<bool> {
+        Ok(if self.new { part.length > 0 && !is_web_page(&part.start()?) } else { self.accepted(digest) })
     }
 
     /// The digest of the file that has the name already.
@@ -783,7 +818,7 @@ fn shown(url: &str) -> String {
 }
 
 /// The cause at the bottom of an error: those above it only say that there is one.
-fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
     while let Some(cause) = error.source() {
         error = cause;

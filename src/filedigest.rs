@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -43,19 +44,33 @@ impl Stat {
         [self.size, self.mtime as u64, self.ctime as u64, self.inode, self.device, u64::from(self.mode)]
     }
 
-    /// Whether the file could change again without its times showing it: it changed (or claims to have) too short ago,
-    /// or in the future. Two seconds cover the coarsest clock of a file system in use.
+    /// Whether a file that looked like this at `now` could change after that without `stat` showing it: it changed
+    /// too short ago. Two seconds cover the coarsest clock of a file system in use.
+    ///
+    /// What counts is ctime, which no program can set; one in the future says that the clock was set back. An mtime
+    /// counts beside it only where it is near: file systems without a ctime of their own show that in its place.
     pub fn too_fresh(&self, now: SystemTime) -> bool {
+        const COARSE: i128 = 2_000_000_000;
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        self.mtime.max(self.ctime) + 2_000_000_000 > now
+        self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
 }
 
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]
 pub struct FileDigests {
-    known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
+    known: Mutex<HashMap<PathBuf, Known>>,
     seen: Mutex<BTreeMap<PathBuf, Option<Stat>>>,
+    /// Whether there is anything that is not saved.
+    learnt: AtomicBool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    stat: Stat,
+    digest: Digest,
+    /// Whether `stat` would tell of any change since.
+    sure: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -66,18 +81,23 @@ impl FileDigests {
     pub fn load(file: &Path) -> FileDigests {
         let saved: Vec<Saved> =
             fs_err::read(file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let known = saved.into_iter().map(|Saved(path, stat, digest)| (path, (stat, digest))).collect();
-        FileDigests { known: Mutex::new(known), seen: Mutex::default() }
+        let known = saved
+            .into_iter()
+            .map(|Saved(path, stat, digest)| (path, Known { stat, digest, sure: true }))
+            .collect();
+        FileDigests { known: Mutex::new(known), seen: Mutex::default(), learnt: AtomicBool::new(false) }
     }
 
-    /// Saves what is old enough to be trusted next time.
+    /// Saves what can be trusted next time, unless that is on disk already.
     pub fn save(&self, file: &Path) -> Result<()> {
-        let now = SystemTime::now();
+        if !self.learnt.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let known = self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut saved: Vec<Saved> = known
             .iter()
-            .filter(|(_, (stat, _))| !stat.too_fresh(now))
-            .map(|(path, (stat, digest))| Saved(path.clone(), *stat, *digest))
+            .filter(|(_, known)| known.sure)
+            .map(|(path, known)| Saved(path.clone(), known.stat, known.digest))
             .collect();
         saved.sort_by(|a, b| a.0.cmp(&b.0));
         crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
@@ -107,44 +127,57 @@ impl FileDigests {
 
     /// The digest of a file's content; `None` when there is no such file.
     pub fn file(&self, path: &Path) -> Result<Option<Digest>> {
+        // Before it is looked at: whatever changes later is younger than this.
+        let now = SystemTime::now();
         self.note(path);
         let meta = match fs_err::metadata(path) {
             Ok(meta) => meta,
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-                ) =>
-            {
-                return Ok(None);
-            }
+            Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         let stat = Stat::of(&meta);
         let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((known, digest)) = lock().get(path) {
-            if *known == stat {
-                return Ok(Some(*digest));
+        if let Some(known) = lock().get(path) {
+            if known.sure && known.stat == stat {
+                return Ok(Some(known.digest));
             }
         }
         let digest = Digest::of_file(path)?;
-        lock().insert(path.to_owned(), (stat, digest));
+        let sure = !stat.too_fresh(now);
+        lock().insert(path.to_owned(), Known { stat, digest, sure });
+        self.learnt.fetch_or(sure, Ordering::Relaxed);
         Ok(Some(digest))
     }
 
     /// A line for a file, link or folder: its kind, permissions and content; `None` when there is nothing.
     ///
-    /// A folder's line holds the digest of the lines of everything below it, by name.
-    pub fn line(&self, path: &Path) -> Result<Option<String>> {
+    /// A folder's line holds the digest of the lines of everything below it, by name. A link's line holds where it points
+    /// and, if that is in `tree`, what is there, of which further links are not followed: a room shows that in its
+    /// place (see [`link_into`]).
+    pub fn line(&self, path: &Path, tree: &Path) -> Result<Option<String>> {
+        self.line_of(path, Some(tree))
+    }
+
+    fn line_of(&self, path: &Path, tree: Option<&Path>) -> Result<Option<String>> {
         self.note(path);
-        let Ok(meta) = fs_err::symlink_metadata(path) else { return Ok(None) };
-        let mode = meta.mode() & 0o777;
+        let meta = match fs_err::symlink_metadata(path) {
+            Ok(meta) => meta,
+            Err(error) if is_absent(&error) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mode = meta.mode() & 0o7777;
         if meta.is_symlink() {
-            return Ok(Some(format!("link {}", fs_err::read_link(path)?.display())));
+            let target = fs_err::read_link(path)?;
+            let there = match tree.and_then(|tree| link_into(path, tree)) {
+                Some(there) => self.line_of(&there, None)?,
+                None => None,
+            };
+            let there = there.map_or(String::new(), |line| format!(" ({line})"));
+            return Ok(Some(format!("link {}{there}", target.display())));
         }
         if meta.is_dir() {
             let mut all = String::new();
-            for (name, line) in self.folder(path)? {
+            for (name, line) in self.lines_of(path, tree)? {
                 all.push_str(&format!("{name}\0{line}\0"));
             }
             return Ok(Some(format!("folder {}", Digest::of(all))));
@@ -159,17 +192,35 @@ impl FileDigests {
     }
 
     /// The lines of what a folder holds, by name; folders below it are one line each.
-    pub fn folder(&self, path: &Path) -> Result<Vec<(String, String)>> {
+    pub fn folder(&self, path: &Path, tree: &Path) -> Result<Vec<(String, String)>> {
+        self.lines_of(path, Some(tree))
+    }
+
+    fn lines_of(&self, path: &Path, tree: Option<&Path>) -> Result<Vec<(String, String)>> {
         self.note(path);
         let mut lines = Vec::new();
         for entry in fs_err::read_dir(path)? {
             let entry = entry?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(line) = self.line(&entry.path())? {
+            let name = match entry.file_name().into_string() {
+                Ok(name) => name,
+                Err(raw) => raw.as_encoded_bytes().escape_ascii().to_string(),
+            };
+            if let Some(line) = self.line_of(&entry.path(), tree)? {
                 lines.push((name, line));
             }
         }
         lines.sort();
         Ok(lines)
     }
+}
+
+/// Where in `tree` a link leads to; `None` when that is elsewhere, nowhere, or a folder that holds the link itself.
+pub fn link_into(link: &Path, tree: &Path) -> Option<PathBuf> {
+    let there = fs_err::canonicalize(link).ok()?;
+    let own = fs_err::canonicalize(link.parent()?).ok()?;
+    (there.starts_with(tree) && !own.starts_with(&there)).then_some(there)
+}
+
+fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory)
 }

@@ -9,16 +9,17 @@ use crate::config::Settings;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Failure, Outcome, Work};
-use crate::fetch::{self, Fetcher};
+use crate::fetch::Fetcher;
 use crate::key::Manifest;
 use crate::layout::Workspace;
 use crate::load::Loaded;
+use crate::mirrors;
 use crate::names::{PackageName, Step};
 use crate::plan::{Action, Found, Plan, Planner, Visible};
 use crate::recipe::Recipe;
 use crate::room::{Cancel, RoomServer};
 use crate::schedule::{End, Node, NodeId};
-use crate::store::{Store, Temporary};
+use crate::store::{Lock, Store, Temporary};
 use crate::tokens::Tokens;
 /// Everything that the work needs and shares.
 pub struct Job<'a> {
@@ -58,13 +59,17 @@ pub struct Workshop {
     pub fetcher: Fetcher,
     /// Folder for work in progress.
     pub temporary: Temporary,
+    /// Keeps others from removing what is in the store.
+    _in_use: Option<Lock>,
     /// What is wrong with the jobserver that an outer make offers.
     pub warning: Option<String>,
 }
 
 impl Workshop {
     /// Sets up for a run that puts its results into `store`. Starts no thread.
-    pub fn new(settings: &Settings, store: &Store) -> Result<Workshop> {
+    ///
+    /// `places`: the configuration places, which may name mirrors.
+    pub fn new(settings: &Settings, store: &Store, places: &[PathBuf]) -> Result<Workshop> {
         let mut warning = None;
         let inherited =
             settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose();
@@ -79,8 +84,9 @@ impl Workshop {
         Ok(Workshop {
             cancel: Cancel::new()?,
             tokens,
-            fetcher: Fetcher::new(fetch::Settings::default()),
+            fetcher: mirrors::fetcher(settings, places)?,
             temporary: store.temporary()?,
+            _in_use: store.in_use()?,
             warning,
         })
     }
@@ -101,6 +107,7 @@ pub struct State {
     pub(crate) elapsed: Duration,
     pub(crate) cpu: Duration,
     pub(crate) ended: bool,
+    pub(crate) built: bool,
 }
 
 /// Why a node did not come to its end.
@@ -257,8 +264,24 @@ impl<'a> Job<'a> {
         self.state(place).found.clone()
     }
 
+    /// Whether this run built the package, and did not find its result.
+    pub fn was_built(&self, place: usize) -> bool {
+        let state = self.state(place);
+        state.found.is_some() && state.built
+    }
+
     pub(crate) fn state(&self, place: usize) -> MutexGuard<'_, State> {
         self.states[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for the lock of that name, and tells when another process holds it. Ends when the run is stopped.
+    pub(crate) fn lock(&self, place: usize, name: &str) -> Worked<Lock> {
+        let waits = || {
+            let text = format!("{}: waits for another `mk` that makes the same", self.recipe(place).name);
+            self.events.send(Event::Note { text });
+        };
+        let cancel = &self.workshop.cancel;
+        self.store.lock_unless(name, &|| cancel.is_cancelled(), &waits)?.ok_or(Trouble::Cancelled)
     }
 
     pub(crate) fn recipe(&self, place: usize) -> &Recipe {
@@ -327,9 +350,7 @@ impl<'a> Job<'a> {
         let elapsed = began.elapsed();
         let (end, outcome) = match result {
             Ok(()) if node.work == Work::Build => {
-                let state = self.state(place);
-                let built = state.found.as_ref().is_some_and(|_| state.action == Some(Action::Build));
-                (End::Done, Some(if built { Outcome::Built } else { Outcome::Reused }))
+                (End::Done, Some(if self.was_built(place) { Outcome::Built } else { Outcome::Reused }))
             }
             Ok(()) => (End::Done, None),
             Err(Trouble::Cancelled) => (End::Cancelled, Some(Outcome::Cancelled)),

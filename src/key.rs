@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{identifiers, texts_below};
+use crate::evaluate::{Evaluated, identifiers, texts_below};
 use crate::filedigest::FileDigests;
-use crate::layout::Tree;
+use crate::layout::{Tree, room};
 use crate::recipe::Recipe;
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
@@ -37,15 +37,8 @@ impl Manifest {
 
     /// Reads a manifest back from its text.
     pub fn parse(text: &str) -> Manifest {
-        let unescape = |text: &str| text.replace("\\n", "\n").replace("\\\\", "\\");
-        Manifest(
-            text.lines()
-                .filter_map(|line| line.split_once(" = "))
-                .map(|(label, value)| {
-                    (label.to_owned(), unescape_exactly(value).unwrap_or_else(|| unescape(value)))
-                })
-                .collect(),
-        )
+        let pairs = text.lines().filter_map(|line| line.split_once(" = "));
+        Manifest(pairs.filter_map(|(label, value)| Some((unescape(label)?, unescape(value)?))).collect())
     }
 
     /// The ingredients whose labels `keep` accepts.
@@ -92,24 +85,28 @@ impl Manifest {
     }
 }
 
-/// One line per ingredient, sorted; a line break in a value is written `\n`.
+/// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (label, value) in &self.0 {
-            writeln!(f, "{label} = {}", value.replace('\\', "\\\\").replace('\n', "\\n"))?;
+            writeln!(f, "{} = {}", escape(label).replace(" = ", " \\= "), escape(value))?;
         }
         Ok(())
     }
 }
 
-fn unescape_exactly(text: &str) -> Option<String> {
+fn escape(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('\n', "\\n")
+}
+
+fn unescape(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars();
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next()? {
                 'n' => out.push('\n'),
-                '\\' => out.push('\\'),
+                other @ ('\\' | '=') => out.push(other),
                 _ => return None,
             },
             c => out.push(c),
@@ -140,6 +137,8 @@ pub struct Ingredients<'a> {
     pub places: &'a [PathBuf; 3],
     /// Variables a recipe may see: the driver's own and those of configuration.
     pub variables: &'a BTreeMap<String, String>,
+    /// What the TOOLCHAIN files set: functions, and attributes of variables.
+    pub environment: &'a Evaluated,
     /// Digest of the runtime library.
     pub runtime: Digest,
     /// The library's functions, name and text.
@@ -173,38 +172,66 @@ impl Ingredients<'_> {
             }
         };
         self.digests.note(&self.tree.recipe(recipe.name.as_str()));
-        let recipe_text = fs_err::read(self.tree.recipe(recipe.name.as_str())).unwrap_or_default();
-        let recipe_text = String::from_utf8_lossy(&recipe_text).into_owned();
-        add(&mut names, &mut fresh, &recipe_text);
-        for function in recipe.functions().values() {
-            add(&mut names, &mut fresh, &function.text);
-        }
         for source in &recipe.evaluated.sources {
             self.digests.note(&self.tree.root().join(source));
-            if let Ok(text) = fs_err::read(self.tree.root().join(source)) {
-                add(&mut names, &mut fresh, &String::from_utf8_lossy(&text));
-            }
         }
-        for text in texts_below(&self.tree.package(recipe.name.as_str())) {
+        let texts = self.texts(recipe);
+        for text in texts
+            .iter()
+            .map(String::as_str)
+            .chain(recipe.evaluated.variables.values().map(|v| v.value.as_str()))
+        {
+            add(&mut names, &mut fresh, text);
+        }
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
             add(&mut names, &mut fresh, &text);
         }
         for place in self.places {
             self.digests.note(place);
-            for entry in std::fs::read_dir(place).into_iter().flatten().flatten() {
-                if recipe_text.contains(&*entry.file_name().to_string_lossy()) {
-                    self.digests.note(&entry.path());
-                    if let Ok(text) = fs_err::read_to_string(entry.path()) {
-                        add(&mut names, &mut fresh, &text);
-                    }
+            let named = |name: &str| texts.iter().any(|text| text.contains(name));
+            let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+            let named = entries.map(|entry| entry.file_name()).filter(|name| named(&name.to_string_lossy()));
+            let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
+            for name in named.chain(looked_up) {
+                self.digests.note(&place.join(&name));
+                if let Ok(text) = fs_err::read_to_string(place.join(&name)) {
+                    add(&mut names, &mut fresh, &text);
                 }
             }
         }
         while let Some(name) = fresh.pop() {
-            if let Some(body) = self.library.get(&name) {
-                add(&mut names, &mut fresh, body);
+            let function = self.environment.functions.get(&name).map(|function| &function.text);
+            let variable = self.environment.variables.get(&name).map(|variable| &variable.value);
+            for text in self.library.get(&name).into_iter().chain(function).chain(variable) {
+                add(&mut names, &mut fresh, text);
             }
         }
         Ok(names)
+    }
+
+    /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
+    fn texts(&self, recipe: &Recipe) -> Vec<String> {
+        let own = self.tree.recipe(recipe.name.as_str());
+        let sources = recipe.evaluated.sources.iter().map(|source| self.tree.root().join(source));
+        let files = std::iter::once(own).chain(sources).filter_map(|path| fs_err::read(path).ok());
+        let files = files.map(|text| String::from_utf8_lossy(&text).into_owned());
+        files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
+    }
+
+    /// Which of `board` and `product` a recipe goes to by itself, past the helpers. Then it sees the whole of it.
+    pub fn visited(&self, recipe: &Recipe) -> Vec<&'static str> {
+        let mut texts: String =
+            recipe.evaluated.variables.values().map(|variable| variable.value.as_str()).collect();
+        for text in self.texts(recipe) {
+            let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !"\"'{}".contains(*c)));
+        }
+        let visits = |folder: &&str| {
+            texts.contains(&format!("SCRIPTDIR/{folder}"))
+                || texts.contains(&format!("{}/{folder}", room::TREE))
+        };
+        ["board", "product"].into_iter().filter(visits).collect()
     }
 
     /// Everything but the outputs of other packages and what steps ask for while they run.
@@ -212,7 +239,6 @@ impl Ingredients<'_> {
         let mut manifest = Manifest::default();
         let names = self.reachable(recipe)?;
         manifest.set("format", FORMAT);
-        // PKGNAME, and the paths of the package's own folders.
         manifest.set("package", recipe.name.as_str());
         manifest.set("platform", self.platform);
         manifest.set("runtime", self.runtime.to_string());
@@ -221,7 +247,13 @@ impl Ingredients<'_> {
         }
         for (name, value) in self.variables {
             if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
-                manifest.set(format!("variable {name}"), value);
+                let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
+                manifest.set(format!("variable {name}"), described(flags, value));
+            }
+        }
+        for (name, function) in &self.environment.functions {
+            if names.contains(name) {
+                manifest.set(format!("function {name}"), &function.text);
             }
         }
         let in_functions: BTreeSet<&str> = recipe
@@ -234,9 +266,7 @@ impl Ingredients<'_> {
             let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
             let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS");
             if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
-                let attributes =
-                    if variable.flags == "-" { String::new() } else { format!("({}) ", variable.flags) };
-                manifest.set(format!("variable {name}"), format!("{attributes}{}", variable.value));
+                manifest.set(format!("variable {name}"), described(&variable.flags, &variable.value));
             }
         }
         for (name, function) in recipe.functions() {
@@ -254,24 +284,27 @@ impl Ingredients<'_> {
             let digests: Vec<String> = source.digests.iter().map(Digest::to_string).collect();
             manifest.set(format!("archive {}", source.file), digests.join(" "));
         }
-        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()))? {
+        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
             if name != "build" {
                 manifest.set(format!("file {name}"), line);
+            }
+        }
+        for other in recipe.other_folders() {
+            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
+                if name != "build" {
+                    manifest.set(format!("file {}/{name}", other.display()), line);
+                }
             }
         }
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(name)?);
         }
-        let text: String = recipe.functions().values().map(|f| f.text.as_str()).collect();
-        for place in ["board", "product"] {
-            // A recipe that goes to these folders by itself, past the helpers, has all of them as input.
-            if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}"))
-            {
-                manifest.set(
-                    format!("folder {place}"),
-                    self.digests.line(&self.tree.root().join(place))?.unwrap_or_default(),
-                );
-            }
+        for folder in self.visited(recipe) {
+            let line = self.digests.line(&self.tree.root().join(folder), self.tree.root())?;
+            manifest.set(format!("folder {folder}"), line.unwrap_or_default());
+        }
+        if self.texts(recipe).iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
+            manifest.set("lookup .", self.lookup(".")?);
         }
         for tool in recipe.host_tools() {
             manifest.set(format!("tool {tool}"), self.tool(tool)?);
@@ -283,14 +316,16 @@ impl Ingredients<'_> {
     pub fn lookup(&self, name: &str) -> Result<String> {
         let mut values = Vec::new();
         for place in self.places {
-            values.push(self.digests.line(&place.join(name))?.unwrap_or_else(|| "-".to_owned()));
+            let line = self.digests.line(&place.join(name), self.tree.root())?;
+            values.push(line.unwrap_or_else(|| "-".to_owned()));
         }
         Ok(values.join(", "))
     }
 
     /// What another discovered input (a file that a step sourced, relative to the tree) holds now.
     pub fn sourced(&self, path: &str) -> Result<String> {
-        Ok(self.digests.line(&self.tree.root().join(path))?.unwrap_or_else(|| "-".to_owned()))
+        let line = self.digests.line(&self.tree.root().join(path), self.tree.root())?;
+        Ok(line.unwrap_or_else(|| "-".to_owned()))
     }
 
     /// The digest of a program of this machine, or `-`.
@@ -302,6 +337,11 @@ impl Ingredients<'_> {
         }
         Ok("-".to_owned())
     }
+}
+
+/// A variable's attributes, where it has any, and value.
+fn described(flags: &str, value: &str) -> String {
+    if flags == "-" { value.to_owned() } else { format!("({flags}) {value}") }
 }
 
 /// Which ingredients matter to `prepare`: not the other steps' functions, and no other package.

@@ -54,6 +54,7 @@ impl Loaded {
             tree: &self.tree,
             places: &self.places,
             variables: &self.variables,
+            environment: &self.environment,
             runtime: self.runtime.digest,
             library: &self.library,
             platform: &self.platform,
@@ -241,13 +242,14 @@ pub fn first_target(tree: &Tree) -> Result<(String, String)> {
 }
 
 /// Shell variables that the driver sets before any configuration is read.
-pub fn base(settings: &Settings, tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
+pub fn base(tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     vec![
         text("BOARD", board),
         text("PRODUCT", product),
         text("OS_NAME", "Pygos"),
-        text("NUMJOBS", &settings.jobs.to_string()),
+        // What a recipe computes from it while it is read must not make its key depend on it.
+        text("NUMJOBS", "1"),
         text("SCRIPTDIR", &tree.root().to_string_lossy()),
         text("BUILDROOT", room::BUILD_ROOT),
         text("TCDIR", room::TOOLCHAIN),
@@ -272,7 +274,7 @@ fn read_how(
 ) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
     let runtime = Runtime::install(&store.runtime())?;
     let places = tree.config_places(board, product);
-    let base = base(settings, &tree, board, product);
+    let base = base(&tree, board, product);
     let os_release = std::sync::OnceLock::new();
     let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
@@ -330,6 +332,7 @@ fn read_how(
         .filter(|(name, value)| !value.starts_with("/mk/") && !constant.contains(&name.as_str()))
         .collect();
     variables.insert("HOSTTUPLE".to_owned(), evaluation.host);
+    variables.insert("NUMJOBS".to_owned(), settings.jobs.to_string());
     if let Some(release) = os_release.into_inner() {
         variables.insert("OS_RELEASE".to_owned(), release);
     }

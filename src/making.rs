@@ -31,10 +31,16 @@ impl Job<'_> {
         let own = self.state(place).own.clone();
         let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
         let key = whole.digest();
-        let _lock = self.store.lock(&format!("entry-{key}"))?;
+        let _lock = self.lock(place, &format!("entry-{key}"))?;
         // Another process may have built it while this one waited.
         if self.resolve(place)? {
             return Ok(());
+        }
+        for step in Step::ALL {
+            // Those of an earlier build. This one's `prepare`, which has run, is kept.
+            if step != Step::Prepare || self.state(place).prepared.is_none() {
+                let _ = fs_err::remove_file(self.loaded.build_root.log(&recipe.name, step));
+            }
         }
         let began = Instant::now();
         let work = self.workshop.temporary.folder(recipe.name.as_str())?;
@@ -66,7 +72,8 @@ impl Job<'_> {
         let entry = self.publish(place, &work, &own, &whole, &inputs, seconds)?;
         remove_tree(&work)?;
         self.store.set_duration(&recipe.name, seconds)?;
-        self.state(place).found = Some(entry);
+        let mut state = self.state(place);
+        (state.found, state.built) = (Some(entry), true);
         Ok(())
     }
 
@@ -168,7 +175,7 @@ impl Job<'_> {
         let recipe = self.recipe(place);
         let places = Places::in_room();
         let prelude = step::prelude(self.loaded, recipe, &places, reachable);
-        let mut mounts = step::tree_mounts(self.loaded, place, reachable, prelude, &work.join("report"));
+        let mut mounts = step::tree_mounts(self.loaded, place, reachable, prelude, &work.join("report"))?;
         let folder = |name: &str| -> Result<PathBuf> {
             let path = work.join(name);
             fs_err::create_dir_all(&path)?;

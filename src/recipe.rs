@@ -1,6 +1,7 @@
 //! A recipe as the driver needs it: the contract's variables, checked. Knows `evaluate`'s results, not how they came about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -79,6 +80,14 @@ impl Recipe {
     /// `HOSTTOOLS`: programs of this machine that the recipe runs.
     pub fn host_tools(&self) -> impl Iterator<Item = &str> {
         self.evaluated.get("HOSTTOOLS").split_whitespace()
+    }
+
+    /// Folders below the tree of other packages whose recipes this one sources: its functions may go there for files.
+    pub fn other_folders(&self) -> BTreeSet<PathBuf> {
+        let own = Path::new("pkg").join(self.name.as_str());
+        let recipes = self.evaluated.sources.iter().filter(|path| path.ends_with("build"));
+        let folders = recipes.filter_map(|path| path.parent().map(Path::to_owned));
+        folders.filter(|path| path.parent() == Some(Path::new("pkg")) && *path != own).collect()
     }
 
     /// The function that does a step, unless it is missing or does nothing.

@@ -23,11 +23,12 @@ const FAMILIES: &[(&str, &str)] = &[
 
 const EVALUATE: &str = include_str!("../scripts/driver/evaluate.sh");
 const STEP: &str = include_str!("../scripts/driver/step.sh");
+const CHECK_UPDATE: &str = include_str!("../scripts/driver/check_update.sh");
 
 /// The runtime library as files on disk.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`.
+    /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`, `check_update.sh`.
     pub folder: PathBuf,
     /// Digest of all of it.
     pub digest: Digest,
@@ -76,14 +77,17 @@ impl Runtime {
     /// Writes the files below `folder`, in a folder named by their digest, unless they are there.
     pub fn install(folder: &Path) -> Result<Runtime> {
         let digest = digest();
-        let whole = Digest::of([&library(), STEP, EVALUATE].join("\0"));
+        let whole = Digest::of([&library(), STEP, EVALUATE, CHECK_UPDATE].join("\0"));
         let target = folder.join(&whole.to_string()[..16]);
         if !target.is_dir() {
             fs_err::create_dir_all(folder)?;
             let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
-            for (name, text) in
-                [("library.sh", library().as_str()), ("evaluate.sh", EVALUATE), ("step.sh", STEP)]
-            {
+            for (name, text) in [
+                ("library.sh", library().as_str()),
+                ("evaluate.sh", EVALUATE),
+                ("step.sh", STEP),
+                ("check_update.sh", CHECK_UPDATE),
+            ] {
                 fs_err::write(fresh.path().join(name), text)?;
             }
             let fresh = fresh.keep();
@@ -112,6 +116,11 @@ impl Runtime {
     /// `step.sh`.
     pub fn step(&self) -> PathBuf {
         self.folder.join("step.sh")
+    }
+
+    /// `check_update.sh`.
+    pub fn check_update(&self) -> PathBuf {
+        self.folder.join("check_update.sh")
     }
 }
 

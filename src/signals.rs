@@ -1,8 +1,9 @@
-//! Ctrl-C and its like: the first ends running steps gently, the second kills them. Knows nobody but `Cancel` and the schedule.
+//! Ctrl-C and its like: the first ends running steps gently, the second ends `mk` at once, and so does patience. Knows nobody but `Cancel` and the schedule.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -10,6 +11,10 @@ use signal_hook::iterator::{Handle, Signals};
 use crate::error::{Error, Kind, Result};
 use crate::room::Cancel;
 use crate::schedule::Wake;
+
+/// How long a run may take to come to its end after the first signal. Whatever goes on then (an archive that is being
+/// unpacked, a large folder that is being removed) is cut off, which costs nothing but that work.
+const PATIENCE: Duration = Duration::from_millis(1800);
 
 /// Listens as long as it lives.
 #[derive(Debug)]
@@ -44,14 +49,31 @@ pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
     let heard = Arc::new(AtomicI32::new(0));
     let first = Arc::clone(&heard);
     let listener = std::thread::spawn(move || {
+        // Its end is the end of the run.
+        let mut timer: Option<(Sender<()>, std::thread::JoinHandle<()>)> = None;
         for signal in signals.forever() {
-            if first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-                cancel.cancel();
-                let _ = wakes.send(Wake::Cancel);
-            } else {
-                cancel.kill();
+            if first.compare_exchange(0, signal, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                end_now(signal);
             }
+            cancel.cancel();
+            let _ = wakes.send(Wake::Cancel);
+            let (over, patience) = std::sync::mpsc::channel();
+            let wait = move || {
+                if patience.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                    end_now(signal);
+                }
+            };
+            timer = Some((over, std::thread::spawn(wait)));
+        }
+        if let Some((over, timer)) = timer {
+            drop(over);
+            let _ = timer.join();
         }
     });
     Ok(Watch { handle, heard, listener: Some(listener) })
+}
+
+/// Ends this process by that signal. The kernel ends the room server with it, and with that every step and every mount.
+fn end_now(signal: i32) {
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
 }

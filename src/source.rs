@@ -85,7 +85,7 @@ impl Job<'_> {
         let Some((archive, digest)) = archive else {
             return Err(Error::new(Kind::Internal, "an archive is unpacked that was not fetched").into());
         };
-        let _lock = self.store.lock(&format!("source-{digest}"))?;
+        let _lock = self.lock(place, &format!("source-{digest}"))?;
         if self.store.source(&digest).is_dir() {
             // Another process was faster, or another package has the same archive under another SRCDIR.
             if let Some(folder) = self.unpacked(source) {
@@ -121,8 +121,10 @@ impl Job<'_> {
             }
             Ok(None)
         };
-        let _lock = self.store.lock(&format!("prepared-{digest}"))?;
-        let (path, inputs) = match find()? {
+        let _lock = self.lock(place, &format!("prepared-{digest}"))?;
+        let found = find()?;
+        let reused = found.is_some();
+        let (path, inputs) = match found {
             Some(found) => found,
             None => {
                 let work = self.workshop.temporary.folder(recipe.name.as_str())?;
@@ -134,7 +136,7 @@ impl Job<'_> {
                 let to = places.source(recipe);
                 let prelude = step::prelude(self.loaded, recipe, &places, &reachable);
                 let mut mounts =
-                    step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"));
+                    step::tree_mounts(self.loaded, place, &reachable, prelude, &work.join("report"))?;
                 mounts.push(Mount::Overlay {
                     lower: vec![folder.to_owned()],
                     upper: Some(work.join("layer")),
@@ -153,7 +155,7 @@ impl Job<'_> {
         };
         let kept = path.join("prepare.log");
         let log = self.loaded.build_root.log(&recipe.name, Step::Prepare);
-        if !log.exists() && kept.exists() {
+        if reused && kept.exists() {
             fs_err::copy(kept, log)?;
         }
         let mut state = self.state(place);

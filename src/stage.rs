@@ -80,10 +80,25 @@ pub fn link_view(target: &Path, view: &Path) -> Result<()> {
     if view.is_dir() && !view.is_symlink() {
         remove_tree(view)?;
     }
-    let fresh = view.with_extension(format!("mk-{}", std::process::id()));
+    let name = view.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let fresh = view.with_file_name(format!("{UNFINISHED}{}-{name}", std::process::id()));
     let _ = fs_err::remove_file(&fresh);
     fs_err::os::unix::fs::symlink(target, &fresh)?;
     Ok(fs_err::rename(&fresh, view)?)
+}
+
+/// How the names of views that have not their own name yet begin; the id of the process that makes them follows.
+const UNFINISHED: &str = ".new-";
+
+/// Removes what [`link_view`] left in `folder` when its process was killed.
+pub fn sweep_views(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(UNFINISHED).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs_err::remove_file(entry.path());
+        }
+    }
 }
 
 /// What a folder held: for each path below it, inode, size and modification time.

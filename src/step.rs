@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::evaluate::quote;
 use crate::event::Frame;
+use crate::filedigest::link_into;
 use crate::layout::room as inside;
 use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
@@ -195,36 +197,35 @@ pub fn tree_mounts(
     reachable: &BTreeSet<String>,
     prelude: String,
     report: &Path,
-) -> Vec<Mount> {
+) -> Result<Vec<Mount>> {
     let recipe = &loaded.graph.packages[place];
     let bind = |from: PathBuf, to: PathBuf, writable: bool| Mount::Bind { from, to, writable };
     let tree = Path::new(inside::TREE);
     let folder = Path::new("pkg").join(recipe.name.as_str());
-    let mut mounts = vec![bind(loaded.tree.package(recipe.name.as_str()), tree.join(&folder), false)];
-    let mut files: BTreeSet<PathBuf> = recipe
-        .evaluated
-        .sources
-        .iter()
-        .filter(|path| path.is_relative() && !path.starts_with(&folder))
-        .cloned()
-        .collect();
+    let own = shown(loaded.tree.package(recipe.name.as_str()), loaded.tree.root(), report)?;
+    let mut mounts = vec![bind(own, tree.join(&folder), false)];
+    let mut files = recipe.other_folders();
+    let there = |path: &PathBuf| path.starts_with(&folder) || files.iter().any(|seen| path.starts_with(seen));
+    let sources = recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !there(path));
+    let sources: Vec<PathBuf> = sources.cloned().collect();
+    files.extend(sources);
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
         for need in loaded.graph.closure(place) {
-            files.insert(Path::new("pkg").join(loaded.graph.packages[need].name.as_str()).join("build"));
+            let other = Path::new("pkg").join(loaded.graph.packages[need].name.as_str());
+            if !files.contains(&other) {
+                files.insert(other.join("build"));
+            }
         }
     }
     for file in files {
         mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));
     }
-    let text: String = recipe.functions().values().map(|function| function.text.as_str()).collect();
-    for place in ["board", "product"] {
-        if text.contains(&format!("SCRIPTDIR/{place}")) || text.contains(&format!("SCRIPTDIR}}/{place}")) {
-            mounts.push(bind(loaded.tree.root().join(place), tree.join(place), false));
-        }
+    for folder in loaded.ingredients(true).visited(recipe) {
+        mounts.push(bind(loaded.tree.root().join(folder), tree.join(folder), false));
     }
     for (from, to) in loaded.places.iter().zip(inside::CONFIG) {
         if from.is_dir() {
-            mounts.push(bind(from.clone(), to.into(), false));
+            mounts.push(bind(shown(from.clone(), loaded.tree.root(), report)?, to.into(), false));
         }
     }
     mounts.push(bind(loaded.runtime.folder.clone(), inside::RUNTIME.into(), false));
@@ -233,7 +234,40 @@ pub fn tree_mounts(
     if reachable.contains("PKGLOGDIR") {
         mounts.push(Mount::Tmpfs { to: inside::LOG.into() });
     }
-    mounts
+    Ok(mounts)
+}
+
+/// A folder as a room shows it: itself, or, when links in it lead to other parts of the tree, which a room does not
+/// show, a copy beside `report` that has in their place what is there.
+fn shown(folder: PathBuf, tree: &Path, report: &Path) -> Result<PathBuf> {
+    let real = fs_err::canonicalize(&folder)?;
+    let leads_out = |path: &Path| link_into(path, tree).filter(|there| !there.starts_with(&real));
+    let entries = walkdir::WalkDir::new(&real).min_depth(1).into_iter().flatten();
+    let links: Vec<PathBuf> = entries.filter(|e| e.path_is_symlink()).map(|e| e.path().to_owned()).collect();
+    if !links.iter().any(|link| leads_out(link).is_some()) {
+        return Ok(folder);
+    }
+    let copies = report.with_file_name("shown");
+    let copy = copies.join(Digest::of(folder.as_os_str().as_encoded_bytes()).to_string());
+    let mut waiting = vec![(real.clone(), copy.clone(), true)];
+    while let Some((from, to, follow)) = waiting.pop() {
+        fs_err::create_dir_all(&to)?;
+        for entry in fs_err::read_dir(&from)? {
+            let entry = entry?;
+            let (path, to) = (entry.path(), to.join(entry.file_name()));
+            let there = leads_out(&path).filter(|_| follow);
+            let follow = follow && there.is_none();
+            let path = there.unwrap_or(path);
+            if path.is_symlink() {
+                fs_err::os::unix::fs::symlink(fs_err::read_link(&path)?, &to)?;
+            } else if path.is_dir() {
+                waiting.push((path, to, follow));
+            } else {
+                fs_err::copy(&path, &to)?;
+            }
+        }
+    }
+    Ok(copy)
 }
 
 /// What a failed step said of itself.

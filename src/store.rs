@@ -12,12 +12,17 @@
 //! <store>/root/              build roots that use results
 //! <store>/lock/              locks, one file a name; empty
 //! <store>/tmp/               work in progress, one folder a process, swept when that is gone
+//! <store>/digests.json       memory of the digests of files
 //! <store>/runtime/           the runtime library
 //! ```
+//!
+//! An entry's folder, its manifest and its meta.json are read only. What lies in deploy/ and toolchain/ keeps the modes
+//! that the recipe gave it, since other recipes see and copy them; a room shows it read only.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -101,7 +106,6 @@ pub struct Lock(#[allow(dead_code, reason = "held, not read")] Flock<std::fs::Fi
 pub struct Temporary {
     path: PathBuf,
     next: std::sync::atomic::AtomicU64,
-    _building: Flock<std::fs::File>,
     _owner: Flock<std::fs::File>,
 }
 
@@ -126,6 +130,10 @@ impl Store {
     /// an error and left untouched.
     pub fn open(root: &Path) -> Result<Store> {
         let format = root.join("format");
+        // What another process leaves that is about to make this store, or was killed while it did.
+        let ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(NEW) || name == "format";
+        let others = |mut entries: std::fs::ReadDir| entries.any(|e| e.is_ok_and(|e| !ours(&e.file_name())));
+        let foreign = root.read_dir().is_ok_and(others);
         match fs_err::read_to_string(&format) {
             Ok(text) if text.trim_end() == FORMAT => {}
             Ok(text) => {
@@ -139,7 +147,8 @@ impl Store {
                 )
                 .hint("name another folder with --store or MK_STORE; nothing in this one was touched"));
             }
-            Err(_) if root.read_dir().is_ok_and(|mut entries| entries.next().is_some()) => {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            Err(_) if foreign => {
                 return Err(Error::new(
                     Kind::Host,
                     format!("`{}` is not a store: it holds other things", root.display()),
@@ -187,31 +196,54 @@ impl Store {
 
     /// All results, in the order of their keys.
     pub fn entries(&self) -> Vec<Entry> {
+        let found = self.entry_folders();
+        found.into_iter().filter_map(|(key, _)| self.find(&key)).collect()
+    }
+
+    /// Results that cannot be used since their description cannot be read, in the order of their keys.
+    pub fn broken(&self) -> Vec<(Digest, PathBuf)> {
+        self.entry_folders().into_iter().filter(|(key, _)| self.find(key).is_none()).collect()
+    }
+
+    fn entry_folders(&self) -> Vec<(Digest, PathBuf)> {
         let mut found = Vec::new();
         for shard in std::fs::read_dir(self.root.join("entry")).into_iter().flatten().flatten() {
             for entry in std::fs::read_dir(shard.path()).into_iter().flatten().flatten() {
                 if let Ok(key) = entry.file_name().to_string_lossy().parse() {
-                    found.extend(self.find(&key));
+                    found.push((key, entry.path()));
                 }
             }
         }
-        found.sort_by_key(|entry| entry.key);
+        found.sort();
         found
     }
 
     /// Puts a finished folder (manifest, meta.json, deploy/, toolchain/, log/) into place. When another process was
-    /// faster, its equal result stays and `fresh` is removed.
+    /// faster, its equal result stays and `fresh` is removed; one that cannot be read makes way.
     pub fn publish(&self, fresh: &Path, key: &Digest) -> Result<Entry> {
         let path = self.sharded("entry", key);
+        if path.exists() && self.find(key).is_none() {
+            self.discard(&path)?;
+        }
+        for file in ["manifest", "meta.json"] {
+            fs_err::set_permissions(fresh.join(file), std::fs::Permissions::from_mode(0o444))?;
+        }
         self.rename_into(fresh, &path)?;
+        // Not before: who may not write to a folder may not move it.
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o555))?;
         self.find(key).ok_or_else(|| {
             Error::new(Kind::Host, format!("store entry `{}` cannot be read back", path.display()))
         })
     }
 
-    /// Removes a result.
-    pub fn remove(&self, entry: &Entry) -> Result<()> {
-        remove_tree(&entry.path)
+    /// Removes a folder of the store at once, by a rename: nobody sees it half removed.
+    pub fn discard(&self, path: &Path) -> Result<()> {
+        let all = self.root.join("tmp");
+        fs_err::create_dir_all(&all)?;
+        let aside = tempfile::Builder::new().prefix("discarded-").tempdir_in(&all)?.keep();
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+        fs_err::rename(path, aside.join("discarded"))?;
+        remove_tree(&aside)
     }
 
     fn rename_into(&self, fresh: &Path, path: &Path) -> Result<()> {
@@ -274,11 +306,7 @@ impl Store {
         let mut sets = self.discovered(own).unwrap_or_default();
         if sets.iter().all(|set| set != inputs) {
             sets.push(inputs.to_vec());
-            let path = self.sharded("inputs", own);
-            if let Some(parent) = path.parent() {
-                fs_err::create_dir_all(parent)?;
-            }
-            write_atomically(&path, &serde_json::to_vec(&sets).unwrap_or_default())?;
+            self.write(&self.sharded("inputs", own), &serde_json::to_vec(&sets).unwrap_or_default())?;
         }
         Ok(())
     }
@@ -290,17 +318,24 @@ impl Store {
 
     /// Remembers how long a build took.
     pub fn set_duration(&self, package: &PackageName, seconds: f64) -> Result<()> {
-        let folder = self.root.join("duration");
-        fs_err::create_dir_all(&folder)?;
-        write_atomically(&folder.join(package.as_str()), format!("{seconds:.3}\n").as_bytes())
+        self.write(&self.root.join("duration").join(package.as_str()), format!("{seconds:.3}\n").as_bytes())
     }
 
     /// Remembers a build root, so that what it uses is not removed.
     pub fn remember_root(&self, build_root: &Path) -> Result<()> {
-        let folder = self.root.join("root");
-        fs_err::create_dir_all(&folder)?;
         let name = Digest::of(build_root.as_os_str().as_encoded_bytes()).to_string();
-        write_atomically(&folder.join(name), build_root.as_os_str().as_encoded_bytes())
+        let path = self.root.join("root").join(name);
+        if path.exists() { Ok(()) } else { self.write(&path, build_root.as_os_str().as_encoded_bytes()) }
+    }
+
+    /// Writes one of the store's own files, by way of `tmp/`: what a killed process leaves is found there.
+    fn write(&self, path: &Path, content: &[u8]) -> Result<()> {
+        let all = self.root.join("tmp");
+        fs_err::create_dir_all(&all)?;
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        write_by_way_of(&all, path, content)
     }
 
     /// Build roots that were remembered, whether or not they are still there.
@@ -322,6 +357,25 @@ impl Store {
         ))
     }
 
+    /// Waits as [`Store::lock`] does, but no longer than until `stop` says so; then `None`. `waits` is called once
+    /// when it has to wait.
+    pub fn lock_unless(&self, name: &str, stop: &dyn Fn() -> bool, waits: &dyn Fn()) -> Result<Option<Lock>> {
+        let mut told = false;
+        loop {
+            if let Some(lock) = self.try_lock(name)? {
+                return Ok(Some(lock));
+            }
+            if stop() {
+                return Ok(None);
+            }
+            if !std::mem::replace(&mut told, true) {
+                waits();
+            }
+            // The kernel has no call that waits for a lock and for something else.
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The lock of that name, unless another process holds it.
     pub fn try_lock(&self, name: &str) -> Result<Option<Lock>> {
         Ok(self.locked(name, FlockArg::LockExclusiveNonblock)?.map(Lock))
@@ -335,9 +389,34 @@ impl Store {
         lock_file(file.into_parts().0, how, &path)
     }
 
-    /// The store for this process alone, unless another one builds; held until dropped.
+    /// The store for this process alone, unless another one uses it; held until dropped.
     pub fn alone(&self) -> Result<Option<Lock>> {
         self.try_lock("building")
+    }
+
+    /// Keeps others from removing anything, until dropped. To be held from before results are looked up. `None` for a
+    /// store that cannot be written, where nobody removes anything.
+    pub fn in_use(&self) -> Result<Option<Lock>> {
+        match self.locked("building", FlockArg::LockShared) {
+            Ok(lock) => Ok(lock.map(Lock)),
+            Err(_) if !self.is_writable() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether this process may write in the store's folder.
+    pub fn is_writable(&self) -> bool {
+        nix::unistd::access(&self.root, nix::unistd::AccessFlags::W_OK).is_ok()
+    }
+
+    /// Removes every lock's file; to be called by who has the store alone, which it keeps.
+    pub fn clear_locks(&self) -> Result<()> {
+        for entry in std::fs::read_dir(self.root.join("lock")).into_iter().flatten().flatten() {
+            if entry.file_name() != "building" && entry.file_name() != "sweep" {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether some process builds in the build root with this state folder.
@@ -355,36 +434,75 @@ impl Store {
     pub fn mark_building(state: &Path) -> Result<Option<Lock>> {
         let path = state.join("building");
         let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        sweep_files(state);
+        sweep_files(&state.join("manifest"));
         // Two builds of one build root at once are fine; then the mark is the first one's.
         Ok(lock_file(file.into_parts().0, FlockArg::LockExclusiveNonblock, &path)?.map(Lock))
     }
 
     /// This process's folder for work in progress, after those of processes that are gone were swept away.
     pub fn temporary(&self) -> Result<Temporary> {
-        let building = self
-            .locked("building", FlockArg::LockShared)?
-            .ok_or_else(|| Error::new(Kind::Host, format!("cannot lock `{}`", self.root.display())))?;
+        // Nobody sweeps while a folder is there that has no owner yet.
+        let _sweeping = self.lock("sweep")?;
+        self.sweep_all();
         let all = self.root.join("tmp");
         fs_err::create_dir_all(&all)?;
-        for entry in fs_err::read_dir(&all)? {
-            let path = entry?.path();
-            let owner = path.join("owner");
-            let gone = match std::fs::OpenOptions::new().write(true).open(&owner) {
-                Ok(file) => lock_file(file, FlockArg::LockExclusiveNonblock, &owner)?.is_some(),
-                // Its owner is written first and removed never: without one it was half removed.
-                Err(error) => error.kind() == std::io::ErrorKind::NotFound && path.join("removing").exists(),
-            };
-            if gone {
-                remove_tree(&path)?;
-            }
-        }
-        let path = tempfile::Builder::new().prefix(".").tempdir_in(&all)?.keep();
+        let path = tempfile::Builder::new().prefix("").tempdir_in(&all)?.keep();
         let owner = path.join("owner");
         let file = fs_err::File::create(&owner)?.into_parts().0;
         let owner = lock_file(file, FlockArg::LockExclusive, &owner)?
             .ok_or_else(|| Error::new(Kind::Host, "cannot lock"))?;
-        fs_err::write(path.join("removing"), "")?;
-        Ok(Temporary { path, next: std::sync::atomic::AtomicU64::new(0), _building: building, _owner: owner })
+        Ok(Temporary { path, next: std::sync::atomic::AtomicU64::new(0), _owner: owner })
+    }
+
+    /// Removes what processes that are gone left in `tmp/`. What cannot be removed is left for the next time.
+    pub fn sweep(&self) {
+        let empty =
+            std::fs::read_dir(self.root.join("tmp")).map_or(true, |mut entries| entries.next().is_none());
+        if !empty && self.is_writable() {
+            if let Ok(_sweeping) = self.lock("sweep") {
+                self.sweep_all();
+            }
+        }
+    }
+
+    fn sweep_all(&self) {
+        let all = self.root.join("tmp");
+        sweep_files(&self.root);
+        sweep_files(&all);
+        for entry in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let lives = match std::fs::OpenOptions::new().write(true).open(path.join("owner")) {
+                Ok(file) => lock_file(file, FlockArg::LockExclusiveNonblock, &path)
+                    .map_or(true, |lock| lock.is_none()),
+                Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+            };
+            if lives || !path.is_dir() {
+                continue;
+            }
+            // Steps of a process that was killed a moment ago may still be ending, and write there.
+            for _ in 0..50 {
+                if remove_tree(&path).is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+}
+
+/// Removes files that [`write_by_way_of`] was kept from finishing.
+fn sweep_files(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with(NEW) && path.is_file() {
+            let file = std::fs::OpenOptions::new().write(true).open(&path).ok();
+            let lock =
+                file.and_then(|file| lock_file(file, FlockArg::LockExclusiveNonblock, &path).ok().flatten());
+            if lock.is_some() {
+                let _ = fs_err::remove_file(&path);
+            }
+        }
     }
 }
 
@@ -402,22 +520,37 @@ fn lock_file(file: std::fs::File, how: FlockArg, path: &Path) -> Result<Option<F
     }
 }
 
+/// How the names of unfinished files begin.
+const NEW: &str = ".new-";
+
 /// Writes beside the file and renames: it is there whole or as it was.
 pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(std::fs::Permissions::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(|error| {
-            Error::from(std::io::Error::new(
-                error.kind(),
-                format!("cannot write in `{}`: {error}", folder.display()),
-            ))
-        })?;
-    file.write_all(content).map_err(|e| Error::from(e).context(format!("`{}`", path.display())))?;
-    file.persist(path).map_err(|e| Error::from(e.error).context(format!("`{}`", path.display())))?;
-    Ok(())
+    write_by_way_of(path.parent().unwrap_or(Path::new(".")), path, content)
+}
+
+/// Writes in `folder`, on the same file system, and renames.
+fn write_by_way_of(folder: &Path, path: &Path, content: &[u8]) -> Result<()> {
+    let failed =
+        |error: std::io::Error| Error::from(error).context(format!("cannot write `{}`", path.display()));
+    let mut tries = 0;
+    loop {
+        let file = tempfile::Builder::new()
+            .prefix(NEW)
+            .permissions(std::fs::Permissions::from_mode(0o644))
+            .tempfile_in(folder)
+            .map_err(failed)?;
+        let (file, temporary) = file.into_parts();
+        // Who sweeps sees by the lock that its writer lives.
+        let mut file =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))?;
+        file.write_all(content).map_err(failed)?;
+        match temporary.persist(path) {
+            Ok(()) => return Ok(()),
+            // Swept in the moment before it was locked.
+            Err(gone) if gone.error.kind() == std::io::ErrorKind::NotFound && tries < 3 => tries += 1,
+            Err(error) => return Err(failed(error.error)),
+        }
+    }
 }
 
 /// Removes a folder with all below it, also where folders are read only; nothing there is fine.
@@ -461,6 +594,10 @@ mod tests {
         fs_err::write(other.join("format"), "mk-store 99\n").unwrap();
         assert!(Store::open(&other).unwrap_err().message.contains("mk-store 99"));
         assert!(Store::open(&dir.path().join("new")).is_ok());
+        let begun = dir.path().join("begun");
+        fs_err::create_dir(&begun).unwrap();
+        fs_err::write(begun.join(".new-abc"), "mk-st").unwrap();
+        assert!(Store::open(&begun).is_ok(), "killed while it was made");
     }
 
     #[test]
@@ -473,7 +610,11 @@ mod tests {
         fs_err::create_dir_all(dead.join("read-only")).unwrap();
         fs_err::write(dead.join("owner"), "").unwrap();
         fs_err::set_permissions(dead.join("read-only"), std::fs::Permissions::from_mode(0o000)).unwrap();
+        let half = store.root().join("tmp/half-removed");
+        fs_err::create_dir_all(half.join("deep")).unwrap();
+        let unfinished = store.root().join("tmp/.new-x");
+        fs_err::write(&unfinished, "").unwrap();
         let _second = store.temporary().unwrap();
-        assert!(folder.is_dir() && !dead.exists());
+        assert!(folder.is_dir() && !dead.exists() && !half.exists() && !unfinished.exists());
     }
 }

@@ -2,6 +2,9 @@
 //! Knows no package.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Mutex, MutexGuard};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
@@ -15,8 +18,10 @@ pub struct Tokens {
     write: OwnedFd,
     /// Tokens in all; `None` for a pool that belongs to another make.
     all: Option<usize>,
-    /// Held by the driver for running steps.
-    held: std::sync::atomic::AtomicUsize,
+    /// The same pipe, read without waiting: whoever shares it may take a token between a look and a read.
+    taker: OwnedFd,
+    /// Held by the driver for running steps. Locked while one is taken or given back.
+    held: Mutex<usize>,
     /// The caller's own slot, when the pool belongs to another make: the first step runs on it.
     own_slot: std::sync::atomic::AtomicBool,
 }
@@ -33,9 +38,19 @@ impl Tokens {
     /// A pool of `all` tokens.
     pub fn new(all: usize) -> Result<Tokens> {
         let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(std::io::Error::from)?;
-        let tokens = Tokens { read, write, all: Some(all), held: 0.into(), own_slot: false.into() };
+        let tokens = Tokens::over(read, write, Some(all))?;
         tokens.put(&vec![b'+'; all]);
         Ok(tokens)
+    }
+
+    fn over(read: OwnedFd, write: OwnedFd, all: Option<usize>) -> Result<Tokens> {
+        // A descriptor of its own, since O_NONBLOCK on the shared one would meet every make that shares it.
+        let taker = fs_err::OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(format!("/proc/self/fd/{}", read.as_raw_fd()))?;
+        let taker = taker.into_parts().0.into();
+        Ok(Tokens { read, write, all, taker, held: Mutex::new(0), own_slot: all.is_none().into() })
     }
 
     /// The pool that an outer make offers in MAKEFLAGS, if it does and its descriptors are open; the error says what is broken.
@@ -75,7 +90,14 @@ impl Tokens {
             };
             (open(read)?, open(write)?)
         };
-        Ok(Some(Tokens { read, write, all: None, held: 0.into(), own_slot: true.into() }))
+        for fd in [&read, &write] {
+            // Where an outer make closed its own, the numbers may be those of any other file by now.
+            let meta = nix::sys::stat::fstat(fd).map_err(|error| broken(error.to_string()))?;
+            if meta.st_mode & libc::S_IFMT != libc::S_IFIFO {
+                return Err(broken(format!("`{}` is no pipe", auth.escape_debug())));
+            }
+        }
+        Tokens::over(read, write, None).map(Some).map_err(|error| broken(error.message))
     }
 
     /// Both ends of the pipe.
@@ -93,27 +115,34 @@ impl Tokens {
             if self.own_slot.swap(false, SeqCst) {
                 return Some(Token { tokens: self, byte: None });
             }
-            let mut fds = [PollFd::new(self.read.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.taker.as_fd(), PollFlags::POLLIN)];
             if !matches!(nix::poll::poll(&mut fds, PollTimeout::from(100_u8)), Ok(1..)) {
                 continue;
             }
-            // Another process may take it between the two calls; then this waits a little in `read`, as make does.
+            let mut held = self.held();
             let mut byte = [0];
-            if let Ok(1) = nix::unistd::read(&self.read, &mut byte) {
-                self.held.fetch_add(1, SeqCst);
+            if let Ok(1) = nix::unistd::read(&self.taker, &mut byte) {
+                *held += 1;
                 return Some(Token { tokens: self, byte: Some(byte[0]) });
             }
         }
     }
 
-    /// Puts back what steps that were killed took with them. To be called when no step runs.
-    pub fn refill(&self) {
-        let Some(all) = self.all else { return };
+    fn held(&self) -> MutexGuard<'_, usize> {
+        self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes back a driver's token. With the last one no step runs, and whatever is missing then was taken along by
+    /// steps that were killed.
+    fn give_back(&self, byte: u8) {
+        let mut held = self.held();
+        *held -= 1;
+        self.put(&[byte]);
+        let (0, Some(all)) = (*held, self.all) else { return };
         let mut waiting: libc::c_int = 0;
         // SAFETY: FIONREAD writes one int.
         let asked = unsafe { libc::ioctl(self.read.as_raw_fd(), libc::FIONREAD, &mut waiting) };
-        let there =
-            usize::try_from(waiting).unwrap_or(0) + self.held.load(std::sync::atomic::Ordering::SeqCst);
+        let there = usize::try_from(waiting).unwrap_or(0);
         if asked == 0 && there < all {
             self.put(&vec![b'+'; all - there]);
         }
@@ -128,10 +157,7 @@ impl Drop for Token<'_> {
     fn drop(&mut self) {
         use std::sync::atomic::Ordering::SeqCst;
         match self.byte {
-            Some(byte) => {
-                self.tokens.held.fetch_sub(1, SeqCst);
-                self.tokens.put(&[byte]);
-            }
+            Some(byte) => self.tokens.give_back(byte),
             None => self.tokens.own_slot.store(true, SeqCst),
         }
     }
@@ -151,9 +177,10 @@ mod tests {
         drop(one);
         assert!(tokens.take(&cancel).is_some());
         drop(two);
-        // A killed make takes one with it.
+        // A killed make takes one with it; that comes back with the driver's last.
+        let last = tokens.take(&cancel);
         nix::unistd::read(&tokens.read, &mut [0]).unwrap();
-        tokens.refill();
+        drop(last);
         let again = (tokens.take(&cancel), tokens.take(&cancel));
         assert!(again.0.is_some() && again.1.is_some());
         cancel.cancel();
@@ -167,5 +194,9 @@ mod tests {
         assert!(Tokens::inherited("--jobserver-auth=zebra").is_err());
         assert!(Tokens::inherited("--jobserver-auth=fifo:/nowhere/at/all").is_err());
         assert!(Tokens::inherited("--jobserver-auth=-2,-2").unwrap().is_none());
+        let file = tempfile::tempfile().unwrap();
+        let number = file.as_raw_fd();
+        let error = Tokens::inherited(&format!("--jobserver-auth={number},{number}")).unwrap_err();
+        assert!(error.message.contains("no pipe"), "{error}");
     }
 }

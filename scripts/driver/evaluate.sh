@@ -20,18 +20,34 @@ mk_evaluate() {
 		export "${1?}"
 		shift
 	done
+	mk_guard
+	mk_watch
+	builtin source "$mk_recipe" < /dev/null
+	mk_unwatch
+	mk_report status 0
+	mk_ambience > "$MK_SCRATCH"
+	trap - EXIT ERR
+	set +eEu +o pipefail
+	IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
+	mk_report options "$mk_line"
+	mk_dump
+}
+
+# How a recipe that is read is kept from going wrong in silence.
+mk_guard() {
 	trap 'mk_report unfinished "$?"' EXIT
 	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
-	mk_watch
-	builtin source "$mk_recipe" < /dev/null
-	trap - DEBUG
-	mk_report status 0
-	mk_report options "$-:$BASHOPTS"
-	trap - EXIT ERR
-	set +eEu +o pipefail
-	mk_dump
+}
+
+# Prints what a recipe may change beside variables and functions, and which of the library's functions are still there.
+mk_ambience() {
+	printf '%s\n' "$-:$BASHOPTS" "$PWD" "${PATH-}" "${HOME-}" "${LC_ALL-}" "${IFS-}"
+	umask
+	trap -p
+	alias
+	declare -F "${mk_helpers[@]}" || :
 }
 
 # Prints every variable, and the text and place of every function that is not the library's.
@@ -58,6 +74,7 @@ mk_dump() {
 			{ printf 'text\0'; declare -f "${mk_line%% *}"; printf '\0'; } >&3
 		fi
 	done
+	shopt -u extdebug
 }
 
 mk_watch() {
@@ -68,13 +85,20 @@ mk_watch() {
 	fi
 }
 
+mk_unwatch() {
+	if [ -n "$MK_HISTORY" ]; then
+		trap - DEBUG
+		set +T
+	fi
+}
+
 # Runs before each command. What happens inside helpers, where `local` hides variables, counts as one with the call.
 mk_trace() {
 	local mk_at="" mk_i
 	[ "$BASH_SUBSHELL" = "$mk_level" ] || return 0
 	for ((mk_i = 1; mk_i < ${#FUNCNAME[@]}; mk_i++)); do
 		case "${FUNCNAME[mk_i]}" in
-		source | . | include_merge | include_override | include_pkg | mk_evaluate | main) ;;
+		source | . | include_merge | include_override | include_pkg | mk_evaluate | mk_unwatch | main) ;;
 		*) return 0 ;;
 		esac
 		if [ -z "$mk_at" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_LIBRARY" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_EVALUATE" ]; then
@@ -89,6 +113,7 @@ mk_trace() {
 
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
+mapfile -t mk_helpers < <(compgen -A function)
 
 mk_report host "$MACHTYPE"
 while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
@@ -100,8 +125,10 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		builtin eval "$mk_recipe"
 		mk_watch
 		include_merge TOOLCHAIN < /dev/null
-		trap - DEBUG
-		mk_report plain "$(shopt -s inherit_errexit; set -eE -o pipefail; printf '%s' "$-:$BASHOPTS")"
+		mk_unwatch
+		(mk_guard && mk_ambience > "$MK_SCRATCH" && trap - EXIT)
+		IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
+		mk_report plain "$mk_line"
 		mk_dump
 	elif [ "$mk_name" = "=" ]; then
 		builtin source "$mk_recipe" >&3

@@ -13,8 +13,9 @@ use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::executor::Local;
 use crate::job::{Job, Workshop};
+use crate::layout::BuildRoot;
 use crate::load::{self, Loaded};
-use crate::names::PackageName;
+use crate::names::{PackageName, Step};
 use crate::plan::{Action, Found, Plan, Planner};
 use crate::report::{self, Report};
 use crate::room::RoomServer;
@@ -60,6 +61,7 @@ pub fn build(
     for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
         fs_err::create_dir_all(folder)?;
     }
+    let _in_use = shared.in_use()?;
     let private = || Store::open(&build_root.private_store());
     let mut in_rooms = settings.rooms != Rooms::Never;
     let mut store = if in_rooms { shared.clone() } else { private()? };
@@ -72,8 +74,8 @@ pub fn build(
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {
-            let scratch = tempfile::tempdir_in(store.root())?;
-            if let Err(why) = started.probe(scratch.path()) {
+            let scratch = store.temporary()?;
+            if let Err(why) = started.probe(&scratch.folder("probe")?) {
                 if settings.rooms == Rooms::Always {
                     return Err(Error::new(Kind::Host, format!("this machine refuses rooms: {why}"))
                         .hint("`--rooms never` builds without them, one package at a time"));
@@ -100,15 +102,19 @@ pub fn build(
     let record = build_root.logs().join("events.json");
     let Some(server) = server else {
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
-        show_results(&loaded, &store, &found, in_rooms)?;
-        loaded.digests.save(&store.digests())?;
+        store.sweep();
+        show_results(&loaded, &store, &found, &|_| false, in_rooms)?;
+        remember(&loaded, &store);
         uptodate::remember(settings, &loaded, packages)?;
         tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true });
     };
 
-    let workshop = Workshop::new(settings, &store)?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     let _building = Store::mark_building(&build_root.state())?;
+    stage::sweep_views(&build_root.deploy());
+    let names = waiting.iter().map(|&place| &loaded.graph.packages[place].name);
+    set_unfinished(&build_root, &names.map(ToString::to_string).collect::<Vec<_>>())?;
     let job = Job::new(settings, &loaded, &planner, &store, &server, in_rooms, &workshop, &events, &plan);
     let nodes = job.nodes(&plan);
     let limits = Limits { jobs: if in_rooms { settings.jobs } else { 1 }, downloads: DOWNLOADS };
@@ -152,8 +158,11 @@ pub fn build(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let finished =
-        show_results(&loaded, &store, &found, in_rooms).and_then(|()| loaded.digests.save(&store.digests()));
+    let mut finished = show_results(&loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+    remember(&loaded, &store);
+    if success {
+        finished = finished.and_then(|()| uptodate::remember(settings, &loaded, packages));
+    }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
@@ -221,33 +230,73 @@ pub fn used(build_root: &crate::layout::BuildRoot) -> Used {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-/// Makes the build root show the results: `deploy/<package>`, `toolchain`, and the manifests for the next `mk why`.
-fn show_results(loaded: &Loaded, store: &Store, found: &[Option<Found>], in_rooms: bool) -> Result<()> {
+/// Saves what makes the next run faster. Nothing is lost where that cannot be written.
+fn remember(loaded: &Loaded, store: &Store) {
+    let _ = loaded.digests.save(&store.digests());
+}
+
+/// Packages of a build root whose logs may not be those of the results that it shows: the last run did not finish them.
+fn unfinished(root: &BuildRoot) -> Vec<String> {
+    let text = fs_err::read_to_string(root.state().join("unfinished")).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn set_unfinished(root: &BuildRoot, names: &[String]) -> Result<()> {
+    store::write_atomically(&root.state().join("unfinished"), names.join("\n").as_bytes())
+}
+
+/// Makes the build root show the results: `deploy/<package>`, `toolchain`, the logs (of those that were not built just now
+/// there are none here but in the store), and the manifests for the next `mk why`.
+fn show_results(
+    loaded: &Loaded,
+    store: &Store,
+    found: &[Option<Found>],
+    built: &dyn Fn(usize) -> bool,
+    in_rooms: bool,
+) -> Result<()> {
     let root = &loaded.build_root;
     let before = used(root);
+    let left = unfinished(root);
     let mut now = before.clone();
     let mut layers = Vec::new();
-    for (recipe, found) in loaded.graph.packages.iter().zip(found) {
-        let Some(found) = found else { continue };
+    let mut missing = Vec::new();
+    for (place, (recipe, found)) in loaded.graph.packages.iter().zip(found).enumerate() {
+        let Some(found) = found else {
+            missing.push(recipe.name.to_string());
+            continue;
+        };
         link_view(&found.entry.deploy(), &root.deploy().join(recipe.name.as_str()))?;
         if found.entry.meta.toolchain {
             layers.push(found.entry.toolchain());
         }
-        if before.get(&recipe.name) != Some(&found.entry.key) {
+        let changed = before.get(&recipe.name) != Some(&found.entry.key);
+        if changed {
             let path = root.state().join("manifest").join(recipe.name.as_str());
             store::write_atomically(&path, found.manifest.to_string().as_bytes())?;
             now.insert(recipe.name.clone(), found.entry.key);
         }
+        if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {
+            for step in Step::ALL {
+                let _ = fs_err::remove_file(root.log(&recipe.name, step));
+            }
+        }
     }
     if now != before {
+        if in_rooms {
+            stage::show_layers(&layers, &root.toolchain())?;
+        }
+        // Last: who is killed before shows everything again the next time.
         store::write_atomically(
             &root.state().join("keys.json"),
             &serde_json::to_vec(&now).unwrap_or_default(),
         )?;
-        store.remember_root(root.root())?;
-        if in_rooms {
-            stage::show_layers(&layers, &root.toolchain())?;
-        }
     }
-    Ok(())
+    if missing != left {
+        set_unfinished(root, &missing)?;
+    }
+    match store.remember_root(root.root()) {
+        // Nobody removes anything from a store that cannot be written.
+        Err(error) if store.is_writable() => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -8,7 +8,7 @@ use crate::config::{Format, Settings};
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Workspace;
-use crate::store::remove_tree;
+use crate::store::{Lock, Store};
 use crate::{output, units};
 
 /// What may go.
@@ -37,13 +37,7 @@ struct Unused {
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
     let limit = options.larger_than.as_deref().map(size).transpose()?;
-    let Some(_alone) = store.alone()? else {
-        return Err(Error::new(
-            Kind::Host,
-            format!("store `{}` is in use by another `mk`", store.root().display()),
-        )
-        .hint("try again when its build has ended"));
-    };
+    let _alone = alone(&store)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();
     for root in store.roots() {
         // A build root that was removed uses nothing.
@@ -66,6 +60,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             unused.push(Unused { made: made(&entry.path), what, bytes: entry.meta.size, path: entry.path });
         }
     }
+    for (key, path) in store.broken() {
+        let bytes = weigh(&path);
+        total += bytes;
+        unused.push(Unused { made: made(&path), what: format!("unreadable {}", key.short()), bytes, path });
+    }
     for (kind, keep) in [("source", sources), ("prepared", prepared), ("failed", BTreeSet::new())] {
         for folder in std::fs::read_dir(store.root().join(kind)).into_iter().flatten().flatten() {
             let path = folder.path();
@@ -86,7 +85,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         }
     }
     unused.sort_by(|a, b| a.made.cmp(&b.made).then_with(|| a.path.cmp(&b.path)));
-    let young = SystemTime::now().checked_sub(Duration::from_secs(options.older_than * 86_400));
+    let young = SystemTime::now().checked_sub(Duration::from_secs(options.older_than.saturating_mul(86_400)));
     let mut removed = Vec::new();
     let mut left = total;
     for item in unused {
@@ -94,10 +93,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         if old_enough && limit.is_none_or(|limit| left > limit) {
             left -= item.bytes.min(left);
             if !options.dry_run {
-                remove_tree(&item.path)?;
+                store.discard(&item.path)?;
             }
             removed.push(item);
         }
+    }
+    if !options.dry_run {
+        store.sweep();
+        store.clear_locks()?;
     }
     let freed: u64 = removed.iter().map(|item| item.bytes).sum();
     if settings.format == Format::Json {
@@ -114,6 +117,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let word = if options.dry_run { "would be removed" } else { "removed" };
     rows.push(vec![format!("{} {word}, {} left", units::size(freed), units::size(left))]);
     output::data(&output::table(&rows))
+}
+
+/// The store for this process alone, or an error that says that it is in use.
+pub fn alone(store: &Store) -> Result<Lock> {
+    store.alone()?.ok_or_else(|| {
+        Error::new(Kind::Host, format!("store `{}` is in use by another `mk`", store.root().display()))
+            .hint("try again when its build has ended")
+    })
 }
 
 fn made(path: &Path) -> SystemTime {

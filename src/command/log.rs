@@ -1,7 +1,8 @@
 //! `mk log`: shows logs of the last run, or those kept with a reused result.
 
+use std::collections::HashMap;
 use std::io::{IsTerminal, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -70,7 +71,15 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     };
     let all: Vec<Found> =
         of_package(settings, &root, &package).into_iter().filter(|log| steps.contains(&log.step)).collect();
-    let Some(last) = all.last() else {
+    if options.follow && (!all.is_empty() || Store::is_building(&root.state())) {
+        return follow(&root, &|running| {
+            // What the store keeps is not what is being made.
+            let all = if running { logs(&root) } else { of_package(settings, &root, &package) };
+            let wanted = |log: &Found| log.package == package && steps.contains(&log.step);
+            all.into_iter().filter(wanted).map(|log| log.path).collect()
+        });
+    }
+    if all.is_empty() {
         let mut known: Vec<String> = logs(&root).into_iter().map(|log| log.package.to_string()).collect();
         known.dedup();
         let what = options.step.as_deref().map_or(String::new(), |step| format!("-{step}"));
@@ -82,9 +91,6 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
             _ => error.hint("`mk log --list` lists logs"),
         });
-    };
-    if options.follow {
-        return follow(&last.path, &root);
     }
     let mut text = String::new();
     for log in &all {
@@ -195,7 +201,7 @@ fn failed(settings: &Settings, root: &BuildRoot) -> Result<()> {
                     "==> {} <==\n",
                     crate::failure::below(log, settings.workspace.root())
                 ));
-                text.push_str(&String::from_utf8_lossy(&fs_err::read(log)?));
+                text.push_str(&String::from_utf8_lossy(&fs_err::read(log).unwrap_or_default()));
             }
         }
     }
@@ -220,17 +226,23 @@ fn page(settings: &Settings, text: &str) -> Result<()> {
     output::data(text)
 }
 
-/// Prints a log as it grows, until the build that writes it has ended.
-fn follow(path: &Path, root: &BuildRoot) -> Result<()> {
-    let mut file = fs_err::File::open(path)?;
-    let mut at = 0;
+/// Prints logs as they come and grow, until the build that writes them has ended. A log that begins anew is printed anew.
+fn follow(root: &BuildRoot, logs: &dyn Fn(bool) -> Vec<PathBuf>) -> Result<()> {
+    let mut printed: HashMap<PathBuf, u64> = HashMap::new();
     loop {
         let running = Store::is_building(&root.state());
-        file.seek(SeekFrom::Start(at))?;
-        let mut fresh = Vec::new();
-        file.read_to_end(&mut fresh)?;
-        at += fresh.len() as u64;
-        output::data(&String::from_utf8_lossy(&fresh))?;
+        for path in logs(running) {
+            let Ok(mut file) = fs_err::File::open(&path) else { continue };
+            let at = printed.entry(path).or_default();
+            if file.metadata()?.len() < *at {
+                *at = 0;
+            }
+            file.seek(SeekFrom::Start(*at))?;
+            let mut fresh = Vec::new();
+            file.read_to_end(&mut fresh)?;
+            *at += fresh.len() as u64;
+            output::data(&String::from_utf8_lossy(&fresh))?;
+        }
         if !running {
             return Ok(());
         }

@@ -5,6 +5,9 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod bump;
+pub mod check_update;
+pub mod fetch;
 pub mod files;
 pub mod gc;
 pub mod graph;
@@ -17,6 +20,7 @@ pub mod report;
 pub mod run;
 pub mod shell;
 pub mod show;
+pub mod sources;
 pub mod store;
 pub mod verify;
 pub mod why;

@@ -54,11 +54,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let plan = planner.plan()?;
     let server = RoomServer::start()?;
-    let scratch = tempfile::tempdir_in(store.root())?;
+    let workshop = Workshop::new(settings, &store, &loaded.places)?;
     server
-        .probe(scratch.path())
+        .probe(&workshop.temporary.folder("probe")?)
         .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
-    let workshop = Workshop::new(settings, &store)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;

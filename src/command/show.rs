@@ -133,7 +133,7 @@ fn listing<'a>(
     let mut histories: BTreeMap<&str, Vec<Earlier>> = BTreeMap::new();
     let driver = Place { file: "mk".to_owned(), line: None };
     let environment = Place { file: "environment".to_owned(), line: None };
-    for (name, value) in load::base(settings, &loaded.tree, &loaded.board, &loaded.product) {
+    for (name, value) in load::base(&loaded.tree, &loaded.board, &loaded.product) {
         let name = loaded.variables.get_key_value(&name).map(|(name, _)| name.as_str());
         histories.entry(name.unwrap_or_default()).or_default().push(Earlier { value, place: driver.clone() });
     }

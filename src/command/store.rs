@@ -1,6 +1,7 @@
 //! `mk store`: what is in the store, and whether it is still what was put there.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use crate::config::{Format, Settings};
 use crate::digest::Digest;
@@ -85,33 +86,57 @@ pub fn damage(entry: &Entry) -> Option<String> {
     }
 }
 
+/// A result that is not what was put there.
+struct Damaged {
+    /// The package, or the key where it is not known whose result it is.
+    name: String,
+    key: Digest,
+    path: PathBuf,
+    why: String,
+}
+
 fn verify(settings: &Settings, store: &Store, remove: bool) -> Result<()> {
-    let mut damaged = Vec::new();
+    let _alone = if remove { Some(super::gc::alone(store)?) } else { store.in_use()? };
+    let mut damaged: Vec<Damaged> = store
+        .broken()
+        .into_iter()
+        .map(|(key, path)| Damaged {
+            name: key.short(),
+            key,
+            path,
+            why: "its meta.json cannot be read".to_owned(),
+        })
+        .collect();
     let entries = store.entries();
-    for entry in &entries {
-        if let Some(why) = damage(entry) {
-            damaged.push((entry, why));
+    let results = entries.len() + damaged.len();
+    for entry in entries {
+        if let Some(why) = damage(&entry) {
+            damaged.push(Damaged {
+                name: entry.meta.package.to_string(),
+                key: entry.key,
+                path: entry.path,
+                why,
+            });
         }
     }
-    for (entry, _) in damaged.iter().filter(|_| remove) {
-        store.remove(entry)?;
+    for item in damaged.iter().filter(|_| remove) {
+        store.discard(&item.path)?;
     }
     if settings.format == Format::Json {
         let items: Vec<_> = damaged
             .iter()
-            .map(|(entry, why)| serde_json::json!({ "package": entry.meta.package, "key": entry.key, "why": why, "removed": remove }))
+            .map(|item| serde_json::json!({ "package": item.name, "key": item.key, "why": item.why, "removed": remove }))
             .collect();
-        output::json(&serde_json::json!({ "results": entries.len(), "damaged": items }))?;
+        output::json(&serde_json::json!({ "results": results, "damaged": items }))?;
     } else if damaged.is_empty() {
-        output::data(&format!("{} results, all as they were made\n", entries.len()))?;
+        output::data(&format!("{results} results, all as they were made\n"))?;
     }
     if damaged.is_empty() {
         return Ok(());
     }
-    let mut error =
-        Error::new(Kind::Host, format!("{} of {} results are damaged", damaged.len(), entries.len()));
-    for (entry, why) in &damaged {
-        error = error.at(format!("{} {}: {why}", entry.meta.package, entry.path.display()));
+    let mut error = Error::new(Kind::Host, format!("{} of {results} results are damaged", damaged.len()));
+    for item in &damaged {
+        error = error.at(format!("{} {}: {}", item.name, item.path.display(), item.why));
     }
     Err(if remove {
         error.hint("they were removed; the next build makes them again")

@@ -36,6 +36,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         ));
     }
     let shared = settings.store()?;
+    let _in_use = shared.in_use()?;
     let built = super::build::build(settings, &shared, &options.target, &options.packages, None)?;
     if !built.success {
         return Err(Error::new(Kind::Told(1), ""));
@@ -49,9 +50,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         places = (0..loaded.graph.packages.len()).collect();
     }
     // Another workspace, another store, another number of jobs. On the store's file system, which has room for results.
-    let elsewhere = tempfile::Builder::new().prefix("verify-").tempdir_in(shared.root().join("tmp"))?;
-    let store = Store::open(&elsewhere.path().join("store"))?;
-    let workspace = Workspace::new(elsewhere.path())?;
+    let temporary = shared.temporary()?;
+    let elsewhere = temporary.folder("verify")?;
+    let store = Store::open(&elsewhere.join("store"))?;
+    let workspace = Workspace::new(&elsewhere)?;
     loaded.build_root = workspace.build_root(&loaded.board, &loaded.product);
     fs_err::create_dir_all(loaded.build_root.logs())?;
     let other = Settings {
@@ -60,6 +62,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         store: store.root().to_owned(),
         jobs: settings.jobs + 1,
         environment: settings.environment.clone(),
+        mirrors: settings.mirrors.clone(),
         ..*settings
     };
     let ingredients = loaded.ingredients(true);
@@ -72,7 +75,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         planned.reason = "verified".to_owned();
     }
     let server = RoomServer::start()?;
-    let workshop = Workshop::new(&other, &store)?;
+    let workshop = Workshop::new(&other, &store, &loaded.places)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(&other, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     // Each is built against the results that are there, so none waits for another.
