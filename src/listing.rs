@@ -98,7 +98,7 @@ pub fn names(listing: &str) -> Vec<String> {
     let linked = links(listing);
     let mut found: Vec<String> = if linked.is_empty() {
         let ends = |c: char| c.is_whitespace() || "\"'<>,;|()[]{}".contains(c);
-        listing.split(ends).filter_map(|word| last_part(word)).collect()
+        listing.split(ends).filter_map(last_part).collect()
     } else {
         linked.iter().filter_map(|link| last_part(link)).collect()
     };
