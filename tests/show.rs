@@ -91,6 +91,15 @@ fn configuration_names_are_shown_with_the_files_that_they_mean() {
 }
 
 #[test]
+fn configuration_that_a_step_asked_for_is_known_once_it_was_built() {
+    let recipe = "build() {\n\tcat_file_override tool.conf\n}\n";
+    let fixture = Fixture::new(&[("board/tiny/tool.conf", ""), ("pkg/a/build", recipe)]);
+    assert_eq!(fixture.mk("show tiny demo a").ok(), "a\n\nbuild()  pkg/a/build:1\n");
+    fixture.mk("tiny demo a").ok();
+    assert!(fixture.mk("show tiny demo a").ok().ends_with("\n\ntool.conf  board/tiny/tool.conf\n"));
+}
+
+#[test]
 fn packages_boards_and_products_are_listed_with_a_line_each() {
     let fixture = Fixture::new(&[
         BOARD,

@@ -134,6 +134,8 @@ fn listing<'a>(
     let driver = Place { file: "mk".to_owned(), line: None };
     let environment = Place { file: "environment".to_owned(), line: None };
     for (name, value) in load::base(&loaded.tree, &loaded.board, &loaded.product) {
+        // Recipes are read with one job, so that no value depends on the machine; steps see the real number.
+        let value = if name == "NUMJOBS" { settings.jobs.to_string() } else { value };
         let name = loaded.variables.get_key_value(&name).map(|(name, _)| name.as_str());
         histories.entry(name.unwrap_or_default()).or_default().push(Earlier { value, place: driver.clone() });
     }
