@@ -30,7 +30,7 @@ impl Job<'_> {
             toolchain: root.toolchain(),
             deploy: root.deploy(),
             log: root.logs(),
-            build: root.root().join("build"),
+            build: root.build(),
             config: self.loaded.places.clone(),
             runtime: self.loaded.runtime.folder.clone(),
             prelude: work.join("prelude.sh"),

@@ -22,7 +22,7 @@ use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
 use crate::stage::link_view;
 use crate::store::{self, Store};
-use crate::{signals, stage, uptodate};
+use crate::{hosttools, signals, stage, uptodate};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -71,6 +71,8 @@ pub fn build(
     let mut server = None;
     let mut refused = None;
     if !nothing(&plan) {
+        let due = loaded.graph.packages.iter().zip(&plan.packages);
+        hosttools::check(due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe))?;
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {
