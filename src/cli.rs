@@ -109,6 +109,16 @@ struct Options {
     /// Follow the logs, each line marked with its package
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Seconds that reading one recipe may take
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MK_EVALUATION_LIMIT",
+        default_value = "20",
+        hide = true,
+        global = true
+    )]
+    evaluation_limit: u64,
 }
 
 /// A board and a product.
@@ -263,8 +273,20 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
     };
-    let Options { tree, workspace, store, jobs, keep_going, offline, mirror, rooms, format, quiet, verbose } =
-        cli.options;
+    let Options {
+        tree,
+        workspace,
+        store,
+        jobs,
+        keep_going,
+        offline,
+        mirror,
+        rooms,
+        format,
+        quiet,
+        verbose,
+        evaluation_limit,
+    } = cli.options;
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -284,7 +306,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         verbose,
         mirrors: mirror,
         environment,
-        evaluation_limit: Duration::from_secs(20),
+        evaluation_limit: Duration::from_secs(evaluation_limit),
     };
     match cli.command {
         Command::Build { target, packages, trace } => {

@@ -12,6 +12,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod digest;
+pub mod disk;
 pub mod document;
 pub mod downloads;
 pub mod elf;
