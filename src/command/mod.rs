@@ -5,11 +5,11 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod bump;
+pub mod check_update;
 pub mod clean;
 pub mod completions;
 pub mod doctor;
-pub mod bump;
-pub mod check_update;
 pub mod fetch;
 pub mod gc;
 pub mod init;
