@@ -41,6 +41,7 @@ impl Job<'_> {
         for part in ["deploy", "toolchain", "report", "home"] {
             fs_err::create_dir(work.join(part))?;
         }
+        fs_err::create_dir_all(&places.src)?;
         for fresh in [&places.build, &places.toolchain, &own] {
             remove_tree(fresh)?;
             fs_err::create_dir_all(fresh)?;

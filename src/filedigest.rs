@@ -54,7 +54,18 @@ impl Stat {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
+
+    /// Whether it may have changed after `then`, as far as the times of files tell.
+    pub fn changed_since(&self, then: SystemTime) -> bool {
+        let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        // Whole seconds are those of a file system that keeps no finer times.
+        let step = if self.ctime % 1_000_000_000 == 0 { 2_000_000_000 } else { TICK };
+        self.ctime + step > then
+    }
 }
+
+/// The coarsest step of a kernel's clock for files that keep nanoseconds.
+const TICK: i128 = 10_000_000;
 
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]
@@ -100,7 +111,7 @@ impl FileDigests {
             .map(|(path, known)| Saved(path.clone(), known.stat, known.digest))
             .collect();
         saved.sort_by(|a, b| a.0.cmp(&b.0));
-        crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
+        crate::disk::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
     /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.

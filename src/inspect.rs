@@ -93,9 +93,9 @@ pub fn inner(folder: &Path) -> Option<PathBuf> {
     if system(folder) != System::Unknown {
         return None;
     }
-    let mut inner = entries(folder).into_iter().filter(|path| {
-        path.is_dir() && !matches!(system(path), System::Unknown | System::Make(_))
-    });
+    let mut inner = entries(folder)
+        .into_iter()
+        .filter(|path| path.is_dir() && !matches!(system(path), System::Unknown | System::Make(_)));
     inner.next().filter(|_| inner.next().is_none())
 }
 
@@ -158,7 +158,8 @@ fn makefiles(folder: &Path, first: &str) -> Makefiles {
         cross_compile,
         targets,
         install: first.lines().any(|line| {
-            line.split_once(':').is_some_and(|(names, _)| names.split_whitespace().any(|name| name == "install"))
+            line.split_once(':')
+                .is_some_and(|(names, _)| names.split_whitespace().any(|name| name == "install"))
         }),
         destdir: used("DESTDIR"),
         prefix: PREFIXES.iter().find(|name| value(name).is_some()).map(|name| (*name).to_owned()),
@@ -188,14 +189,18 @@ pub fn libraries(folder: &Path) -> BTreeSet<String> {
                 }
                 let parts: Vec<&str> = match place {
                     Place::First => arguments.split([',', ' ', '\n']).take(1).collect(),
-                    Place::Second => arguments.split(',').skip(1).take(1).flat_map(str::split_whitespace).collect(),
+                    Place::Second => {
+                        arguments.split(',').skip(1).take(1).flat_map(str::split_whitespace).collect()
+                    }
                     Place::AfterFirst => arguments.split_whitespace().skip(1).collect(),
                 };
                 let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
                 let bare = parts.iter().map(|part| part.trim_matches(['[', ']', '\'', '"', ' ', '(', ')']));
                 found.extend(
-                    bare.filter(|part| part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain))
-                        .map(str::to_owned),
+                    bare.filter(|part| {
+                        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain)
+                    })
+                    .map(str::to_owned),
                 );
             }
         }
@@ -267,13 +272,22 @@ fn license_of(text: &str) -> Option<&'static str> {
         {
             Some("ISC")
         } else if has("altered source versions must be plainly marked as such") {
-            Some(if has("the name of the author may not be used to endorse") { "bzip2-1.0.6" } else { "Zlib" })
-        } else if has("redistribution and use in source and binary forms") {
-            Some(match (has("all advertising materials"), has("neither the name") || has("names of its contributors")) {
-                (true, _) => "BSD-4-Clause",
-                (_, true) => "BSD-3-Clause",
-                _ => "BSD-2-Clause",
+            Some(if has("the name of the author may not be used to endorse") {
+                "bzip2-1.0.6"
+            } else {
+                "Zlib"
             })
+        } else if has("redistribution and use in source and binary forms") {
+            Some(
+                match (
+                    has("all advertising materials"),
+                    has("neither the name") || has("names of its contributors"),
+                ) {
+                    (true, _) => "BSD-4-Clause",
+                    (_, true) => "BSD-3-Clause",
+                    _ => "BSD-2-Clause",
+                },
+            )
         } else {
             None
         }
@@ -299,7 +313,9 @@ const TITLES: &[(&str, &str)] = &[
 /// Whether some source file says "or any later version", which the licence's own text cannot tell.
 fn says_or_later(folder: &Path) -> bool {
     let is_source = |path: &Path| {
-        path.extension().is_some_and(|end| ["c", "h", "cc", "cpp", "rs", "go", "py", "sh"].iter().any(|known| end == *known))
+        path.extension().is_some_and(|end| {
+            ["c", "h", "cc", "cpp", "rs", "go", "py", "sh"].iter().any(|known| end == *known)
+        })
     };
     walkdir::WalkDir::new(folder)
         .max_depth(3)
@@ -366,9 +382,9 @@ fn from_readme(folder: &Path) -> Option<String> {
     paragraphs.take(4).find_map(|paragraph| {
         let sentence = paragraph.split(". ").next().unwrap_or_default();
         let start: String = sentence.chars().take(50).collect();
-        let about_itself = ["copyright", "licen", "readme", "install"].iter().any(|word| {
-            sentence.to_ascii_lowercase().contains(word)
-        });
+        let about_itself = ["copyright", "licen", "readme", "install"]
+            .iter()
+            .any(|word| sentence.to_ascii_lowercase().contains(word));
         // `Thing is a tool for …`, `This is Thing, a tool for …`
         let subject = SUBJECTS.iter().filter_map(|mark| Some(start.find(mark)? + mark.len())).min();
         let what = subject.map_or(sentence, |end| &sentence[end..]);
@@ -384,7 +400,9 @@ const SUBJECTS: &[&str] = &[" is a ", " is an ", " is the ", ", a ", ", an ", ",
 
 fn is_readme(path: &Path) -> bool {
     path.is_file()
-        && path.file_name().is_some_and(|name| name.to_string_lossy().to_ascii_uppercase().starts_with("README"))
+        && path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().to_ascii_uppercase().starts_with("README"))
 }
 
 /// Paths in a folder, sorted.
@@ -444,10 +462,14 @@ mod tests {
         ]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         let tool = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(made.tools, [tool("CC", "gcc -std=gnu99"), tool("AR", "ar rcu"), tool("RANLIB", "ranlib")]);
+        assert_eq!(
+            made.tools,
+            [tool("CC", "gcc -std=gnu99"), tool("AR", "ar rcu"), tool("RANLIB", "ranlib")]
+        );
         assert!(made.install && !made.destdir && !made.cross_compile && made.targets.is_empty());
         assert_eq!(made.prefix.as_deref(), Some("INSTALL_TOP"));
-        let dir = source(&[("Makefile", "PREFIX=/usr\nall: lib tool test\n\ninstall: all\n\tcp x $(DESTDIR)/\n")]);
+        let dir =
+            source(&[("Makefile", "PREFIX=/usr\nall: lib tool test\n\ninstall: all\n\tcp x $(DESTDIR)/\n")]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         assert_eq!((made.targets.join(" ").as_str(), made.destdir), ("lib tool", true));
         assert_eq!(made.tools, [tool("CC", "gcc")]);
@@ -486,10 +508,14 @@ mod tests {
     #[test]
     fn a_description_is_the_first_that_somebody_wrote() {
         let of = |files: &[(&str, &str)]| description(source(files).path());
-        assert_eq!(of(&[("z.pc.in", "Name: z\nDescription: small library\n")]).as_deref(), Some("small library"));
+        assert_eq!(
+            of(&[("z.pc.in", "Name: z\nDescription: small library\n")]).as_deref(),
+            Some("small library")
+        );
         let cmake = ("CMakeLists.txt", "project(x VERSION 1\n  DESCRIPTION \"A thing\" LANGUAGES C)");
         assert_eq!(of(&[cmake]).as_deref(), Some("A thing"));
-        let readme = ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
+        let readme =
+            ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
         assert_eq!(of(&[readme]).as_deref(), Some("Tool for things"));
         let readme = ("README", "This is Ssh 2.0, a smallish server. Copyright me.\n");
         assert_eq!(of(&[readme]).as_deref(), Some("Smallish server"));

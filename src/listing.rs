@@ -76,13 +76,6 @@ impl Shape {
         let text = self.swapped.map_or(text.to_owned(), |(there, own)| text.replace(there, &own.to_string()));
         version::is_like(&text, &self.version).then(|| format!("{}{text}", self.lead))
     }
-
-    /// The name that another version has.
-    pub fn name(&self, version: &str) -> String {
-        let core = version.strip_prefix(&*self.lead).unwrap_or(version);
-        let text = self.swapped.map_or(core.to_owned(), |(there, own)| core.replace(own, &there.to_string()));
-        format!("{}{text}{}", self.before, self.after)
-    }
 }
 
 /// Where `number` stands in `name` for itself, not as part of a longer number; the last such place.
@@ -98,7 +91,7 @@ pub fn names(listing: &str) -> Vec<String> {
     let linked = links(listing);
     let mut found: Vec<String> = if linked.is_empty() {
         let ends = |c: char| c.is_whitespace() || "\"'<>,;|()[]{}".contains(c);
-        listing.split(ends).filter_map(|word| last_part(word)).collect()
+        listing.split(ends).filter_map(last_part).collect()
     } else {
         linked.iter().filter_map(|link| last_part(link)).collect()
     };

@@ -11,20 +11,6 @@ const CLEAR: &[&str] = &[
     "file_path_override",
     "include_merge",
     "include_override",
-    "sort",
-    "tr",
-    "sed",
-    "grep",
-    "cut",
-    "head",
-    "tail",
-    "uniq",
-    "awk",
-    "tsort",
-    "tac",
-    "wc",
-    "paste",
-    "rev",
     "echo",
     "printf",
     "true",
@@ -55,6 +41,11 @@ const CLEAR: &[&str] = &[
     "shopt",
     "basename",
     "dirname",
+];
+
+/// Commands that are clear behind a `|`, where they read what comes out of it, and no file.
+const FILTERS: &[&str] = &[
+    "sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev",
 ];
 
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
@@ -93,12 +84,19 @@ pub fn runs_programs(text: &str) -> bool {
         if line.contains(['`', '<', '[']) {
             return true;
         }
-        let separated = line.replace("$(", "\n").replace([';', '|', '&', '(', ')'], "\n");
-        for (at, command) in separated.split("\n").enumerate() {
+        let separated = line.replace("||", "\n").replace("$(", "\n").replace([';', '&', '(', ')'], "\n");
+        for (at, command) in separated.replace('|', "\n|").split("\n").enumerate() {
+            let (filters, command) = command.strip_prefix('|').map_or((false, command), |rest| (true, rest));
+            // Outside quotes these stand for the names of files.
+            let unquoted: String = command.split(['"', '\'']).step_by(2).collect();
+            if !filters && unquoted.contains(['*', '?']) {
+                return true;
+            }
             let Some(word) = command.split_whitespace().next() else { continue };
             // What follows a closed substitution on the same line belongs to the word before it.
             let quoted = at > 0 && word.starts_with(['"', '\'']);
-            if !quoted && !assigns(word) && !CLEAR.contains(&word) {
+            let clear = CLEAR.contains(&word) || filters && FILTERS.contains(&word);
+            if !quoted && !assigns(word) && !clear {
                 return true;
             }
         }
@@ -217,6 +215,7 @@ mod tests {
             "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
             "DEPENDS=$(cat_file_merge \"ROOTFS\" | sort -u)\n\nbuild() {\n\tgit describe\n}",
             "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
+            "V=$(cat_file_merge X | sed 's/#.*//' | grep -v '^$' | sort -u)",
             "prepare() { git x; }",
         ] {
             assert!(!runs_programs(clear), "{clear}");
@@ -228,6 +227,9 @@ mod tests {
             "[ -e /x ] && A=1",
             "mapfile -t X < list",
             "date",
+            "V=$(sed -n 1p \"$SCRIPTDIR/version\")",
+            "V=$(echo $SCRIPTDIR/pkg/lib*)",
+            "for f in $SCRIPTDIR/pkg/*/build; do\nA=\"$A $f\"\ndone",
         ] {
             assert!(runs_programs(opaque), "{opaque}");
         }

@@ -5,25 +5,52 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod bump;
+pub mod check_update;
 pub mod clean;
 pub mod completions;
 pub mod doctor;
-pub mod bump;
-pub mod check_update;
 pub mod fetch;
+pub mod files;
 pub mod gc;
+pub mod graph;
 pub mod init;
+pub mod lint;
+pub mod list;
 pub mod log;
 pub mod man;
 pub mod new;
+pub mod owner;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod shell;
+pub mod show;
 pub mod sources;
 pub mod store;
 pub mod verify;
 pub mod why;
+
+/// Several errors as one, with `sentence` on top; a single one as it is; `None` where there is none.
+pub fn together(sentence: &str, errors: Vec<Error>) -> Option<Error> {
+    let mut errors = errors.into_iter();
+    let first = errors.next()?;
+    let mut rest = errors.peekable();
+    if rest.peek().is_none() {
+        return Some(first);
+    }
+    let mut whole = Error::new(first.kind, sentence);
+    for error in std::iter::once(first).chain(rest) {
+        whole.at.push(error.message);
+        whole.at.extend(error.at.into_iter().map(|line| format!("  {line}")));
+        for hint in error.hints {
+            if !whole.hints.contains(&hint) {
+                whole.hints.push(hint);
+            }
+        }
+    }
+    Some(whole)
+}
 
 /// What clap says: help and version are data, the rest is an error of usage in our own form.
 pub fn usage(error: &clap::Error) -> Result<()> {
@@ -65,5 +92,14 @@ pub fn choose_build_root(settings: &crate::config::Settings, name: Option<&str>)
     roots.into_iter().max_by_key(age).ok_or_else(|| {
         Error::new(Kind::Usage, format!("nothing was built in `{folder}`"))
             .hint("name the workspace with -C DIR")
+    })
+}
+
+/// Board and product of a build root, which is named by both: `a-b-c` is whichever of `a` `b-c` and `a-b` `c` there is.
+pub fn target_of(tree: &crate::layout::Tree, root: &BuildRoot) -> Option<(String, String)> {
+    let name = root.name();
+    name.match_indices('-').map(|(at, _)| (&name[..at], &name[at + 1..])).find_map(|(board, product)| {
+        crate::load::check_board_and_product(tree, board, product).ok()?;
+        Some((board.to_owned(), product.to_owned()))
     })
 }
