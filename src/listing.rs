@@ -76,13 +76,6 @@ impl Shape {
         let text = self.swapped.map_or(text.to_owned(), |(there, own)| text.replace(there, &own.to_string()));
         version::is_like(&text, &self.version).then(|| format!("{}{text}", self.lead))
     }
-
-    /// The name that another version has.
-    pub fn name(&self, version: &str) -> String {
-        let core = version.strip_prefix(&*self.lead).unwrap_or(version);
-        let text = self.swapped.map_or(core.to_owned(), |(there, own)| core.replace(own, &there.to_string()));
-        format!("{}{text}{}", self.before, self.after)
-    }
 }
 
 /// Where `number` stands in `name` for itself, not as part of a longer number; the last such place.

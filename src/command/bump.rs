@@ -96,6 +96,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         match bench.change(package, version) {
             Ok(Some(change)) => changes.push(change),
             Ok(None) => note(&format!("{package}: is at {version} already")),
+            // It moves with another, which is on the list itself.
+            Err(error) if options.all && error.kind == Kind::Usage => note(&error.context(package).message),
             Err(error) => failed.push(error.context(package)),
         }
     }
@@ -108,16 +110,17 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             }
         }
     }
-    let Some(first) = failed.pop() else { return Ok(()) };
-    for error in failed {
-        note(&error.to_string());
-    }
-    Err(match changes.len() {
-        0 => first,
-        count if settings.keep_going => first.at(format!("the other {count} packages were moved")),
-        count => first
-            .at(format!("so {count} other packages were not moved"))
-            .hint("--keep-going moves those that can be"),
+    let others = match settings.keep_going {
+        true => format!("moved nevertheless: {}", changes.len()),
+        false => format!("not moved therefore: {}", changes.len()),
+    };
+    let Some(error) = super::together(&format!("{} packages cannot be moved", failed.len()), failed) else {
+        return Ok(());
+    };
+    Err(match (changes.len(), settings.keep_going) {
+        (0, _) => error,
+        (_, true) => error.at(others),
+        (_, false) => error.at(others).hint("--keep-going moves those that can be"),
     })
 }
 
@@ -168,25 +171,21 @@ impl Bench<'_> {
         if old.version() == version {
             return Ok(None);
         }
-        let elsewhere = |error: Error| {
-            let others: Vec<String> =
-                old.evaluated.sources.iter().map(|source| source.display().to_string()).collect();
-            if others.is_empty() {
-                error
-            } else {
-                error.hint(format!("it also reads {}: look there", others.join(", ")))
-            }
-        };
+        let leader =
+            old.evaluated.sources.iter().find_map(|path| path.strip_prefix("pkg").ok()?.parent()?.to_str());
+        if let (Some(leader), false) = (leader, text.lines().any(|line| line.starts_with("VERSION="))) {
+            return Err(Error::new(Kind::Usage, format!("its version is that of `{leader}`"))
+                .hint(format!("`mk bump {leader}` moves both")));
+        }
         let sums: Vec<String> =
             old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
         if sums.is_empty() {
             return Err(Error::new(Kind::Recipe, format!("{shown}: it has no source")));
         }
-        let versioned =
-            rewrite::assign(&shown, &text, "VERSION", old.version(), version).map_err(elsewhere)?;
+        let versioned = rewrite::assign(&shown, &text, "VERSION", old.version(), version)?;
         // Known to fit before anything is fetched.
         let written = old.evaluated.get("SHA256SUM");
-        rewrite::assign(&shown, &versioned, "SHA256SUM", written, "").map_err(elsewhere)?;
+        rewrite::assign(&shown, &versioned, "SHA256SUM", written, "")?;
 
         let work = self.temporary.folder(package.as_str())?;
         let trial = self.trial(&work.join("tree"), package, &versioned)?;

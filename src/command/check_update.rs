@@ -176,7 +176,7 @@ fn item(finding: &Finding) -> Item<'_> {
 pub fn tell_failures(findings: &[Finding]) {
     for Finding { name, news, .. } in findings {
         if let News::Failed(reason) = news {
-            note(&format!("{name}: {reason}"));
+            note(&format!("{name}: cannot be checked: {reason}"));
         }
     }
 }

@@ -111,19 +111,14 @@ pub fn fetch(settings: &Settings, loaded: &Loaded, wanted: &[Wanted<'_>]) -> Res
     Ok(results)
 }
 
-/// The first of several failures, with how many more there are; the others are told.
+/// What failed, as one error.
 pub fn failure(wanted: &[Wanted<'_>], results: &[Result<Fetched>]) -> Option<Error> {
-    let mut failed =
-        wanted.iter().zip(results).filter_map(|(wanted, result)| Some((wanted, result.as_ref().err()?)));
-    let (first, error) = failed.next()?;
-    let named = |wanted: &Wanted<'_>, error: &Error| error.clone().context(&wanted.packages[0]);
-    let mut whole = named(first, error);
-    for (wanted, error) in failed {
-        // A whole error each: reasons by URL, and what to do.
-        note(&named(wanted, error).to_string());
-        whole.kind = Kind::Fetch;
-    }
-    Some(whole)
+    let failed: Vec<Error> = wanted
+        .iter()
+        .zip(results)
+        .filter_map(|(wanted, result)| Some(result.as_ref().err()?.clone().context(&wanted.packages[0])))
+        .collect();
+    super::together(&format!("{} of {} archives are not to be had", failed.len(), wanted.len()), failed)
 }
 
 /// Carries out the command.

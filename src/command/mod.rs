@@ -7,13 +7,19 @@ use crate::output;
 pub mod build;
 pub mod bump;
 pub mod check_update;
+pub mod clean;
+pub mod completions;
+pub mod doctor;
 pub mod fetch;
 pub mod files;
 pub mod gc;
 pub mod graph;
+pub mod init;
 pub mod lint;
 pub mod list;
 pub mod log;
+pub mod man;
+pub mod new;
 pub mod owner;
 pub mod plan;
 pub mod report;
@@ -24,6 +30,27 @@ pub mod sources;
 pub mod store;
 pub mod verify;
 pub mod why;
+
+/// Several errors as one, with `sentence` on top; a single one as it is; `None` where there is none.
+pub fn together(sentence: &str, errors: Vec<Error>) -> Option<Error> {
+    let mut errors = errors.into_iter();
+    let first = errors.next()?;
+    let mut rest = errors.peekable();
+    if rest.peek().is_none() {
+        return Some(first);
+    }
+    let mut whole = Error::new(first.kind, sentence);
+    for error in std::iter::once(first).chain(rest) {
+        whole.at.push(error.message);
+        whole.at.extend(error.at.into_iter().map(|line| format!("  {line}")));
+        for hint in error.hints {
+            if !whole.hints.contains(&hint) {
+                whole.hints.push(hint);
+            }
+        }
+    }
+    Some(whole)
+}
 
 /// What clap says: help and version are data, the rest is an error of usage in our own form.
 pub fn usage(error: &clap::Error) -> Result<()> {

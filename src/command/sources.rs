@@ -223,8 +223,11 @@ impl Bundle<'_> {
             let found = found.map_err(|error| {
                 Error::new(Kind::Host, format!("cannot read `{}`: {error}", folder.display()))
             })?;
-            if found.file_type().is_file() {
-                let below = found.path().strip_prefix(tree).unwrap_or(found.path());
+            let below = found.path().strip_prefix(tree).unwrap_or(found.path());
+            if found.file_type().is_dir() {
+                // A board with no file of its own is a board.
+                fs_err::create_dir_all(self.root.join("tree").join(below))?;
+            } else if found.file_type().is_file() {
                 entries.push(self.add(found.path(), &format!("tree/{}", shown(below)?))?);
             }
         }

@@ -1,0 +1,164 @@
+//! `mk bump`: what it writes, and that it writes nothing when anything is wrong.
+
+mod loopback;
+
+use std::os::unix::fs::PermissionsExt;
+
+use loopback::{Case, Reply, archive, names, nginx};
+use mk::digest::Digest;
+
+/// A recipe with all the ways of writing that must stay as they are, at version 1.0 of `x`.
+fn odd_recipe(url: &str) -> String {
+    format!(
+        "# x, VERSION=1.0 or newer\r\nVERSION='1.0'\t# not 0.9\nURL=\"{url} apt:x=1.0-1\"\nTARBALL=\"x-$VERSION.tar.gz\"\n\
+         SHA256SUM=\"{}\n\t{}\"\nSRCDIR=\"x-$VERSION x\"\nDEPENDS=\"\"\n\nbuild() {{\n\t: 1.0   \n}}",
+        Digest::of(archive("x-1.0")),
+        Digest::of("repacked")
+    )
+}
+
+/// A tree with that recipe and upstream's folder with 1.0 and 1.1.
+fn case() -> Case {
+    let case = Case::new();
+    case.recipe("x", &odd_recipe(&case.server.url("/x")));
+    case.server.put("/x/", nginx("", &["x-1.0.tar.gz", "x-1.1.tar.gz"]));
+    case.server.put("/x/x-1.1.tar.gz", archive("x-1.1"));
+    case
+}
+
+fn bumped(old: &str) -> String {
+    let new = Digest::of(archive("x-1.1")).to_string();
+    let sums = format!("{}\n\t{}", Digest::of(archive("x-1.0")), Digest::of("repacked"));
+    old.replace("VERSION='1.0'", "VERSION='1.1'").replace(&sums, &new)
+}
+
+#[test]
+fn version_and_digest_change_and_not_another_byte() {
+    let case = case();
+    let recipe = case.path("tree/pkg/x/build");
+    fs_err::set_permissions(&recipe, PermissionsExt::from_mode(0o754)).unwrap();
+    let old = case.read("tree/pkg/x/build");
+    let ran = case.mk("bump x");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_eq!(case.read("tree/pkg/x/build"), bumped(&old));
+    assert_eq!(fs_err::metadata(&recipe).unwrap().permissions().mode() & 0o777, 0o754);
+    let (first, second) = (Digest::of(archive("x-1.0")), Digest::of("repacked"));
+    let diff = format!(
+        "--- a/pkg/x/build\n+++ b/pkg/x/build\n@@ -1,9 +1,8 @@\n # x, VERSION=1.0 or newer\r\n-VERSION='1.0'\t# not 0.9\n+VERSION='1.1'\t# not 0.9\n \
+         URL=\"@/x apt:x=1.0-1\"\n TARBALL=\"x-$VERSION.tar.gz\"\n-SHA256SUM=\"{first}\n-\t{second}\"\n+SHA256SUM=\"{}\"\n SRCDIR=\"x-$VERSION x\"\n DEPENDS=\"\"\n \n",
+        Digest::of(archive("x-1.1"))
+    );
+    assert_eq!(ran.out, diff);
+    assert_eq!(ran.err, "note: x: `apt:x=1.0-1` stays as it is: it may name the old version\n");
+    // The next build finds the archive.
+    assert_eq!(names(&case.path("work/download")), ["x-1.1.tar.gz"]);
+    assert_eq!(names(&case.path("tree/pkg/x")), ["build"]);
+    assert_eq!(case.mk("bump x").err, "note: x: nothing is newer than 1.1\n");
+    assert_eq!(case.mk("bump x 1.1").err, "note: x: is at 1.1 already\n");
+}
+
+#[test]
+fn a_version_that_is_named_is_taken_without_asking() {
+    let case = case();
+    case.server.put("/x/x-0.9.tar.gz", archive("x-0.9"));
+    assert_eq!(case.mk("bump x 0.9").code, 0);
+    assert!(case.read("tree/pkg/x/build").contains("VERSION='0.9'"));
+    assert_eq!(case.server.asked(), ["/x/x-0.9.tar.gz"]);
+}
+
+#[test]
+fn a_dry_run_shows_and_changes_nothing() {
+    let case = case();
+    let old = case.read("tree/pkg/x/build");
+    let ran = case.mk("bump --dry-run x");
+    assert!(ran.out.contains("+VERSION='1.1'"), "{ran:#?}");
+    assert_eq!(case.read("tree/pkg/x/build"), old);
+    assert!(!case.path("work/download").exists());
+}
+
+#[test]
+fn nothing_is_written_when_the_archive_is_not_right() {
+    for (reply, said) in [
+        (Reply::Status("404 Not Found"), "the server answered 404 Not Found"),
+        (
+            Reply::from("<!DOCTYPE html><html>not here</html>"),
+            "the server sent a web page in place of the archive",
+        ),
+        (Reply::from(archive("y-1.1")), "the archive holds no folder `x-1.1`"),
+        (Reply::from("no archive at all, but long enough to be looked at as one"), "x-1.1.tar.gz"),
+        (Reply::Truncated(archive("x-1.1"), 50), "the transfer broke off"),
+    ] {
+        let case = case();
+        let old = case.read("tree/pkg/x/build");
+        case.server.put("/x/x-1.1.tar.gz", reply);
+        let ran = case.mk("bump x");
+        assert_ne!(ran.code, 0);
+        assert!(ran.err.contains(said), "{said}: {ran:#?}");
+        assert_eq!((ran.out.as_str(), case.read("tree/pkg/x/build")), ("", old));
+        assert!(!case.path("work/download").exists());
+    }
+}
+
+#[test]
+fn a_recipe_that_is_not_plain_is_refused_before_anything_is_fetched() {
+    let case = case();
+    let text = case.read("tree/pkg/x/build").replace("VERSION='1.0'\t", "MINOR=0\nVERSION=\"1.$MINOR\"\t");
+    case.recipe("x", &text);
+    let ran = case.mk("bump x 1.1");
+    assert_eq!(ran.code, 3);
+    assert_eq!(
+        ran.err,
+        "error: x: pkg/x/build: VERSION is not set to a plain word, so it cannot be changed by program\n  pkg/x/build:3\n"
+    );
+    case.recipe("x", &odd_recipe("http://127.0.0.1:1").replace("DEPENDS", "VERSION=1.0\nDEPENDS"));
+    assert!(case.mk("bump x 1.1").err.contains("VERSION is set more than once"));
+    for odd in ["1.1;rm", "$(x)", "-1", "1.1\""] {
+        assert_eq!(case.command(&["bump", "x", "--", odd]).code, 2, "{odd}");
+    }
+    assert!(case.server.asked().is_empty());
+}
+
+#[test]
+fn a_recipe_that_reads_another_moves_with_it() {
+    let case = case();
+    case.recipe("x_headers", "source \"$SCRIPTDIR/pkg/x/build\"\nDEPENDS=\"x\"\n");
+    let ran = case.mk("bump x_headers 1.1");
+    assert_eq!(
+        (ran.code, ran.err.as_str()),
+        (2, "error: x_headers: its version is that of `x`\nhint: `mk bump x` moves both\n")
+    );
+    let ran = case.mk("bump --all");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert!(ran.err.contains("note: x_headers: its version is that of `x`"));
+    assert!(case.read("tree/pkg/x/build").contains("VERSION='1.1'"));
+}
+
+#[test]
+fn all_are_moved_or_none() {
+    let case = case();
+    case.package("y", "1.0", &case.server.url("/y"), "");
+    case.package("z", "1.0", &case.server.url("/z"), "");
+    case.server.put("/y/", nginx("", &["y-1.0.tar.gz", "y-2.0.tar.gz"]));
+    let olds = [case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")];
+    let ran = case.mk("bump --all");
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:#?}");
+    // That z cannot be checked keeps nothing from being moved; that y cannot be fetched does.
+    assert!(ran.err.contains("note: z: cannot be checked"), "{ran:#?}");
+    assert!(ran.err.contains("error: y: cannot fetch `y-2.0.tar.gz`"), "{ran:#?}");
+    assert!(ran.err.contains("hint: --keep-going moves those that can be"), "{ran:#?}");
+    assert_eq!([case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")], olds);
+    let ran = case.mk("bump --all --keep-going");
+    assert_eq!(ran.code, 4);
+    assert_eq!(
+        [case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")],
+        [bumped(&olds[0]), olds[1].clone()]
+    );
+}
+
+#[test]
+fn a_package_or_all_must_be_named() {
+    let case = case();
+    assert_eq!(case.mk("bump").code, 2);
+    assert_eq!(case.mk("bump x --all").code, 2);
+    assert_eq!(case.mk("bump nothing").code, 2);
+}
