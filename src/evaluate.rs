@@ -347,8 +347,11 @@ impl<'a> Worker<'a> {
                 || self.environment.variables.contains_key(name)
                 || self.setting.base.iter().any(|(base, _)| base == name)
         };
+        let theirs = |name: &str| {
+            self.setting.library.contains_key(name) || self.environment.functions.contains_key(name)
+        };
         let taken = plain.variables.iter().any(|name| ours(name))
-            || plain.functions.iter().any(|(name, _)| self.setting.library.contains_key(name));
+            || plain.functions.iter().any(|(name, _)| theirs(name));
         let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
         let below = || texts_below(&self.setting.tree.package(package.as_str()));
         (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
@@ -412,7 +415,9 @@ impl<'a> Worker<'a> {
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
-                evaluated.opaque = runs_programs(&own);
+                let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
+                    && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
+                evaluated.opaque = included || runs_programs(&own) || runs_programs(&more);
                 return Ok(evaluated);
             }
             texts.push_str(&more);

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result, nearest};
@@ -12,6 +13,7 @@ use crate::graph::Graph;
 use crate::key::{self, Ingredients};
 use crate::layout::{BuildRoot, Tree, room};
 use crate::names::{self, PackageName};
+use crate::plain::runs_programs;
 use crate::recipe::Recipe;
 use crate::runtime::{self, Runtime};
 use crate::store::Store;
@@ -45,6 +47,8 @@ pub struct Loaded {
     pub digests: FileDigests,
     /// A recipe that runs programs while it is read, so that nobody knows on what its values depend.
     pub opaque: Option<PackageName>,
+    /// Before anything was read.
+    pub began: SystemTime,
 }
 
 impl Loaded {
@@ -272,6 +276,7 @@ fn read_how(
     follow: bool,
     history: bool,
 ) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
+    let began = SystemTime::now();
     let runtime = Runtime::install(&store.runtime())?;
     let places = tree.config_places(board, product);
     let base = base(&tree, board, product);
@@ -346,7 +351,9 @@ fn read_how(
         }
     }
     digests.note(std::path::Path::new("/etc/os-release"));
-    let opaque = evaluation.opaque;
+    let toolchain = places.iter().filter_map(|place| fs_err::read_to_string(place.join("TOOLCHAIN")).ok());
+    let runs = toolchain.into_iter().any(|text| runs_programs(&text));
+    let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
@@ -360,6 +367,7 @@ fn read_how(
         platform: key::platform(),
         digests,
         opaque,
+        began,
         tree,
     };
     Ok((loaded, evaluation.failed))

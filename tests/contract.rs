@@ -75,7 +75,7 @@ fn each_place_has_its_variable_and_its_folder_in_the_workspace() {
             file
             ",
         );
-        assert_eq!(list(&tree.at("workspace/download")), ["a-1.tar.gz"]);
+        assert!(tree.at("workspace/download/a-1.tar.gz").is_file());
         assert_eq!(fs_err::read_to_string(tree.at("workspace/src/a-1/file")).unwrap(), "text\n");
         assert!(tree.built("deploy/a/lib/mine").exists());
         assert!(tree.built("toolchain/lib/common").exists() || !tree.has_rooms());
