@@ -15,7 +15,7 @@ use crate::layout::Tree;
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::output;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, does_nothing};
 use crate::report::note;
 use crate::room::{Cancel, Program, Room, RoomServer, Status, Stop};
 use crate::step::{self, Places};
@@ -356,8 +356,12 @@ impl<'a> Asker<'a> {
         let recipe = &self.loaded.graph.packages[place];
         let mut news = News::Failed(String::new());
         for _ in 0..self.tries {
-            news = match (recipe.functions().contains_key(FUNCTION), &recipe.source, &self.rooms) {
-                (true, _, Some(rooms)) => {
+            let own = recipe.functions().get(FUNCTION);
+            news = match (own, &recipe.source, &self.rooms) {
+                (Some(own), ..) if does_nothing(&own.text) => {
+                    News::Unchecked(format!("its {FUNCTION} does nothing"))
+                }
+                (Some(_), _, Some(rooms)) => {
                     self.run(rooms, place).unwrap_or_else(|error| News::Failed(sentence(&error)))
                 }
                 (_, Some(source), _) => {
