@@ -30,7 +30,7 @@ impl Job<'_> {
             toolchain: root.toolchain(),
             deploy: root.deploy(),
             log: root.logs(),
-            build: root.root().join("build"),
+            build: root.build(),
             config: self.loaded.places.clone(),
             runtime: self.loaded.runtime.folder.clone(),
             prelude: work.join("prelude.sh"),
@@ -41,6 +41,7 @@ impl Job<'_> {
         for part in ["deploy", "toolchain", "report", "home"] {
             fs_err::create_dir(work.join(part))?;
         }
+        fs_err::create_dir_all(&places.src)?;
         for fresh in [&places.build, &places.toolchain, &own] {
             remove_tree(fresh)?;
             fs_err::create_dir_all(fresh)?;

@@ -109,6 +109,16 @@ struct Options {
     /// Follow the logs, each line marked with its package
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Seconds that reading one recipe may take
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MK_EVALUATION_LIMIT",
+        default_value = "20",
+        hide = true,
+        global = true
+    )]
+    evaluation_limit: u64,
 }
 
 /// A board and a product.
@@ -173,6 +183,34 @@ enum Command {
     /// Build again without the store and compare: are outputs reproducible?
     #[command(after_help = "Examples:\n  mk verify qemu-x86_64 minimal zlib")]
     Verify(command::verify::Options),
+    /// Say whether this machine can build, what it lacks and what installs that
+    #[command(
+        after_help = "Examples:\n  mk doctor\n  mk doctor qemu-x86_64 minimal\n  mk doctor qemu-x86_64 minimal --format json"
+    )]
+    Doctor(command::doctor::Options),
+    /// Write a recipe for an archive: fetch it, look inside, fill in what can be told
+    #[command(
+        after_help = "Examples:\n  mk new zlib https://zlib.net/fossils/zlib-1.3.1.tar.gz\n  mk new lua apt:lua5.4"
+    )]
+    New(command::new::Options),
+    /// Write a minimal tree that builds at once
+    #[command(after_help = "Examples:\n  mk init mine\n  mk init mine --board pi4 --product router")]
+    Init(command::init::Options),
+    /// Remove what was made in the workspace; without options, say what could be removed
+    #[command(
+        after_help = "Examples:\n  mk clean\n  mk clean --logs --build\n  mk clean --deploy zlib\n  mk clean --all --dry-run"
+    )]
+    Clean(command::clean::Options),
+    /// Print what a shell needs in order to complete commands, boards, products and packages
+    #[command(
+        after_help = "Examples:\n  source <(mk completions bash)\n  mk completions fish > ~/.config/fish/completions/mk.fish"
+    )]
+    Completions(command::completions::Options),
+    #[command(hide = true)]
+    Complete(command::completions::Typed),
+    /// Write manual pages
+    #[command(after_help = "Examples:\n  mk man ~/.local/share/man/man1")]
+    Man(command::man::Options),
     /// Look for newer versions upstream
     #[command(after_help = CHECK_UPDATE)]
     CheckUpdate(command::check_update::Options),
@@ -235,8 +273,20 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
     };
-    let Options { tree, workspace, store, jobs, keep_going, offline, mirror, rooms, format, quiet, verbose } =
-        cli.options;
+    let Options {
+        tree,
+        workspace,
+        store,
+        jobs,
+        keep_going,
+        offline,
+        mirror,
+        rooms,
+        format,
+        quiet,
+        verbose,
+        evaluation_limit,
+    } = cli.options;
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -256,7 +306,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         verbose,
         mirrors: mirror,
         environment,
-        evaluation_limit: Duration::from_secs(20),
+        evaluation_limit: Duration::from_secs(evaluation_limit),
     };
     match cli.command {
         Command::Build { target, packages, trace } => {
@@ -270,6 +320,13 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Command::Store(options) => command::store::run(&settings, &options),
         Command::Gc(options) => command::gc::run(&settings, &options),
         Command::Verify(options) => command::verify::run(&settings, &options),
+        Command::Doctor(options) => command::doctor::run(&settings, &options),
+        Command::New(options) => command::new::run(&settings, &options),
+        Command::Init(options) => command::init::run(&settings, &options),
+        Command::Clean(options) => command::clean::run(&settings, &options),
+        Command::Completions(options) => command::completions::run(&options),
+        Command::Complete(typed) => command::completions::complete(&settings, &typed),
+        Command::Man(options) => command::man::run(&settings, &options),
         Command::CheckUpdate(options) => command::check_update::run(&settings, &options),
         Command::Bump(options) => command::bump::run(&settings, &options),
         Command::Fetch(options) => command::fetch::run(&settings, &options),

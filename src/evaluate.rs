@@ -351,6 +351,14 @@ impl<'a> Worker<'a> {
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
         }
+        if own.split_once('\n').is_some_and(|(first, _)| first.ends_with('\r')) {
+            let shown = self.setting.tree.show(&recipe);
+            return Err(Error::new(
+                Kind::Recipe,
+                format!("{shown}:1: lines end in carriage return and newline, which bash does not take"),
+            )
+            .hint(format!("`sed -i 's/\\r$//' {shown}` puts that right")));
+        }
         for text in texts_below(&self.setting.tree.package(package.as_str())) {
             texts.push_str(&text);
         }
@@ -398,6 +406,11 @@ impl<'a> Worker<'a> {
         request.push('\0');
         let broken = |_| Error::new(Kind::Host, "bash ended while recipes were evaluated");
         self.requests.write_all(request.as_bytes()).map_err(broken)?;
+        let what = match package {
+            "" => "a `TOOLCHAIN` file".to_owned(),
+            "=" => "one of several recipes".to_owned(),
+            package => format!("`pkg/{package}/build`"),
+        };
         let deadline = Instant::now() + self.setting.limit;
         let mut records = Vec::new();
         loop {
@@ -405,20 +418,13 @@ impl<'a> Worker<'a> {
                 return match self.child.try_wait()? {
                     None if Instant::now() >= deadline => Err(Error::new(
                         Kind::Recipe,
-                        format!(
-                            "`pkg/{package}/build` was not read to its end within {} s",
-                            self.setting.limit.as_secs()
-                        ),
+                        format!("{what} was not read to its end within {} s", self.setting.limit.as_secs()),
                     )
                     .hint("a recipe sets variables and defines functions; work belongs into the functions")),
                     _ => {
                         let noise = self.heard_noise()?;
                         let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
-                        Err(Error::new(
-                            Kind::Recipe,
-                            format!("bash ended while it read `pkg/{package}/build`"),
-                        )
-                        .at(last))
+                        Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
                     }
                 };
             };
@@ -579,19 +585,28 @@ impl<'a> Worker<'a> {
             let (file, rest) = line.split_once(": line ")?;
             let (number, message) = rest.split_once(": ")?;
             number.parse::<u32>().ok()?;
-            Some((format!("{}:{number}", self.setting.tree.show(Path::new(file))), message.to_owned()))
+            // What a helper could not do is told of the line that called it.
+            let ours = Path::new(file).starts_with(&self.setting.runtime.folder);
+            let place = (!ours).then(|| format!("{}:{number}", self.setting.tree.show(Path::new(file))));
+            let below = format!("{}/", self.setting.tree.root().display());
+            Some((place, message.strip_prefix(&below).unwrap_or(message).to_owned()))
         });
-        if let Some((place, message)) = said {
-            return Error::new(Kind::Recipe, format!("{place}: {message}"));
-        }
-        if let Some(failed) = failed {
-            let mut parts = failed.splitn(4, ' ');
-            let (status, line) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
-            let (file, command) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let file = self.setting.tree.show(Path::new(file));
-            let message =
-                format!("{file}:{line}: `{command}` failed with status {status} while the recipe was read");
-            return Error::new(Kind::Recipe, message);
+        let failed = failed.map(|failed| {
+            let mut parts = failed.splitn(4, '\n').map(str::to_owned);
+            let mut next = || parts.next().unwrap_or_default();
+            let (status, line, file) = (next(), next(), next());
+            (status, format!("{}:{line}", self.setting.tree.show(Path::new(&file))), next())
+        });
+        match (said, failed) {
+            (Some((Some(place), message)), _) | (Some((None, message)), Some((_, place, _))) => {
+                return Error::new(Kind::Recipe, format!("{place}: {message}"));
+            }
+            (_, Some((status, place, command))) => {
+                let message =
+                    format!("{place}: `{command}` failed with status {status} while the recipe was read");
+                return Error::new(Kind::Recipe, message);
+            }
+            (_, None) => {}
         }
         let status = unfinished.map_or("0", String::as_str);
         Error::new(Kind::Recipe, format!("{shown}: exits with status {status} while it is read"))

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::archive::is_web_page;
 use crate::digest::Digest;
+use crate::downloads;
 use crate::error::{Error, Kind, Result};
 use crate::names::PackageName;
 use crate::origin::{self, LOOK, Lack};
@@ -237,6 +238,9 @@ impl Job<'_> {
                 rejected.display()
             ));
         }
+        let package = self.request.package.clone();
+        let begun = downloads::Record { digest: None, package, file: file.to_owned() };
+        downloads::remember(dir, &begun)?;
         let mut part = Part::open(dir, file)?;
         let mut urls = self.candidates();
         if self.request.offline {
@@ -268,6 +272,7 @@ impl Job<'_> {
             }
         }
         if let Some(fetched) = got {
+            downloads::remember(dir, &downloads::Record { digest: Some(fetched.digest), ..begun })?;
             return Ok(Fetched { warning, ..fetched });
         }
         let error = self.failure(found, &urls, recipe);

@@ -100,7 +100,7 @@ impl FileDigests {
             .map(|(path, known)| Saved(path.clone(), known.stat, known.digest))
             .collect();
         saved.sort_by(|a, b| a.0.cmp(&b.0));
-        crate::store::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
+        crate::disk::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
     /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.

@@ -46,6 +46,7 @@ pub struct Job<'a> {
     states: Vec<Mutex<State>>,
     /// Results of another store; see [`Job::lend`].
     lent: Mutex<Vec<Option<Found>>>,
+    failed: Mutex<Option<i32>>,
 }
 
 /// What a run works with, beside what it works on.
@@ -112,8 +113,8 @@ pub struct State {
 
 /// Why a node did not come to its end.
 pub enum Trouble {
-    /// Everything that is known of the failure.
-    Failed(Box<Failure>),
+    /// Everything that is known of the failure, and what kind of thing went wrong.
+    Failed(Box<Failure>, Kind),
     /// The run was stopped.
     Cancelled,
 }
@@ -123,8 +124,8 @@ impl Trouble {
     pub fn into_error(self) -> Error {
         match self {
             Trouble::Cancelled => Error::new(Kind::Told(1), ""),
-            Trouble::Failed(failure) => Error {
-                kind: Kind::Build,
+            Trouble::Failed(failure, kind) => Error {
+                kind,
                 message: crate::failure::text_without_log(&failure, Path::new("/"))
                     .trim_start_matches("error: ")
                     .to_owned(),
@@ -137,7 +138,7 @@ impl Trouble {
 
 impl From<Error> for Trouble {
     fn from(error: Error) -> Trouble {
-        Trouble::Failed(Box::new(Failure {
+        let failure = Failure {
             package: PackageName::unknown(),
             step: None,
             exit: None,
@@ -148,7 +149,8 @@ impl From<Error> for Trouble {
             stack: Vec::new(),
             log: None,
             kept: None,
-        }))
+        };
+        Trouble::Failed(Box::new(failure), error.kind)
     }
 }
 
@@ -201,6 +203,7 @@ impl<'a> Job<'a> {
             events,
             states,
             lent: Mutex::default(),
+            failed: Mutex::default(),
         }
     }
 
@@ -354,8 +357,11 @@ impl<'a> Job<'a> {
             }
             Ok(()) => (End::Done, None),
             Err(Trouble::Cancelled) => (End::Cancelled, Some(Outcome::Cancelled)),
-            Err(Trouble::Failed(mut failure)) => {
+            Err(Trouble::Failed(mut failure, kind)) => {
                 failure.package = package.clone();
+                let mut failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *failed = Some(failed.map_or(kind.exit_code(), |code| code.min(kind.exit_code())));
+                drop(failed);
                 self.events.send(Event::Failed(failure));
                 (End::Failed, Some(Outcome::Failed))
             }
@@ -370,6 +376,11 @@ impl<'a> Job<'a> {
             self.events.send(Event::PackageEnded { package, outcome, reason, elapsed, size });
         }
         end
+    }
+
+    /// The exit code that stands for what failed so far; of several the least, whichever came first.
+    pub fn exit_code(&self) -> Option<i32> {
+        *self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// Processor time of all steps so far.

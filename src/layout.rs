@@ -32,6 +32,8 @@ pub mod room {
     pub const REPORT: &str = "/mk/report";
     /// `HOME`.
     pub const HOME: &str = "/mk/home";
+    /// `PATH` after the toolchain's own folder: programs of the machine.
+    pub const PATH: &str = "/usr/bin:/bin:/usr/sbin:/sbin";
 }
 
 /// The folder that holds `pkg/`, `board/` and `product/`.
@@ -202,7 +204,17 @@ impl BuildRoot {
 
     /// Build folders that were kept after a failure.
     pub fn failed(&self, package: &PackageName) -> PathBuf {
-        self.root.join("failed").join(package.as_str())
+        self.failures().join(package.as_str())
+    }
+
+    /// The folder of those.
+    pub fn failures(&self) -> PathBuf {
+        self.root.join("failed")
+    }
+
+    /// `PKGBUILDDIR` of steps that run without rooms.
+    pub fn build(&self) -> PathBuf {
+        self.root.join("build")
     }
 
     /// The store that takes results made without a room.

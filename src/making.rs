@@ -52,13 +52,13 @@ impl Job<'_> {
         };
         let mut inputs = match result {
             Ok(inputs) => inputs,
-            Err(Trouble::Failed(mut failure)) => {
+            Err(Trouble::Failed(mut failure, kind)) => {
                 failure.kept = self.keep(place, &work);
                 if failure.kept.is_some() && self.in_rooms {
                     let (board, product) = (&self.loaded.board, &self.loaded.product);
                     failure.hints.push(crate::failure::shell_hint(board, product, recipe.name.as_str()));
                 }
-                return Err(Trouble::Failed(failure));
+                return Err(Trouble::Failed(failure, kind));
             }
             Err(cancelled) => {
                 remove_tree(&work)?;
@@ -193,6 +193,8 @@ impl Job<'_> {
                 work: Some(folder("src-work")?),
                 to: places.source(recipe),
             });
+        } else {
+            mounts.push(Mount::Tmpfs { to: places.src.clone() });
         }
         if reachable.contains("PKGDOWNLOADDIR") {
             if let Some(source) = &recipe.source {
@@ -325,7 +327,7 @@ impl Job<'_> {
             }
             if !exit.success() {
                 let confession = step::confession(&work.join("report"), self.loaded, places);
-                return Err(Trouble::Failed(Box::new(Failure {
+                let failure = Failure {
                     package: recipe.name.clone(),
                     step: Some(*step),
                     exit: Some(exit),
@@ -336,7 +338,8 @@ impl Job<'_> {
                     stack: confession.stack,
                     log: Some(log),
                     kept: None,
-                })));
+                };
+                return Err(Trouble::Failed(Box::new(failure), Kind::Build));
             }
         }
         Ok(())

@@ -11,20 +11,6 @@ const CLEAR: &[&str] = &[
     "file_path_override",
     "include_merge",
     "include_override",
-    "sort",
-    "tr",
-    "sed",
-    "grep",
-    "cut",
-    "head",
-    "tail",
-    "uniq",
-    "awk",
-    "tsort",
-    "tac",
-    "wc",
-    "paste",
-    "rev",
     "echo",
     "printf",
     "true",
@@ -55,6 +41,11 @@ const CLEAR: &[&str] = &[
     "shopt",
     "basename",
     "dirname",
+];
+
+/// Commands that are as clear behind a pipe: at its beginning they would read a file.
+const FILTERS: &[&str] = &[
+    "sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev",
 ];
 
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
@@ -93,9 +84,14 @@ pub fn runs_programs(text: &str) -> bool {
         if line.contains(['`', '<', '[']) {
             return true;
         }
-        let separated = line.replace("$(", "\n").replace([';', '|', '&', '(', ')'], "\n");
+        let separated = line.replace("||", "\n").replace('|', "\n|").replace("$(", "\n");
+        let separated = separated.replace([';', '&', '(', ')'], "\n");
         for (at, command) in separated.split("\n").enumerate() {
-            let Some(word) = command.split_whitespace().next() else { continue };
+            let piped = command.strip_prefix('|');
+            let Some(word) = piped.unwrap_or(command).split_whitespace().next() else { continue };
+            if piped.is_some() && FILTERS.contains(&word) {
+                continue;
+            }
             // What follows a closed substitution on the same line belongs to the word before it.
             let quoted = at > 0 && word.starts_with(['"', '\'']);
             if !quoted && !assigns(word) && !CLEAR.contains(&word) {
@@ -118,6 +114,10 @@ pub struct Plain {
 impl Plain {
     /// `None`: the text has something else at its top level, or something that could end bash or leave traces.
     pub fn of(text: &str) -> Option<Plain> {
+        // `lines` would hide it from what follows.
+        if text.contains('\r') {
+            return None;
+        }
         let mut plain = Plain { variables: Vec::new(), functions: Vec::new() };
         let mut lines = text.lines().zip(1_u32..);
         while let Some((line, number)) = lines.next() {
@@ -225,6 +225,8 @@ mod tests {
             "VERSION=$(git describe)",
             "V=`date`",
             "V=$(< file)",
+            "V=$(head -n 1 file)",
+            "V=$(true || sort file)",
             "[ -e /x ] && A=1",
             "mapfile -t X < list",
             "date",

@@ -15,6 +15,7 @@ use crate::room::Mount;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
 use crate::unpack;
+
 impl Job<'_> {
     /// Gets the archive, unless its unpacked source is in the store already.
     pub(crate) fn fetch(&self, place: usize) -> Worked<()> {

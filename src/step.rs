@@ -149,7 +149,7 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
 
 /// The whole environment of a step's programs. Nothing of the caller's gets in but what the recipe's text names.
 pub fn environment(recipe: &Recipe, places: &Places, jobs: usize) -> Vec<(OsString, OsString)> {
-    let path = format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", places.toolchain.join("bin").display());
+    let path = format!("{}:{}", places.toolchain.join("bin").display(), inside::PATH);
     let jobserver = format!("-j{jobs} --jobserver-auth={},{}", JOBSERVER.0, JOBSERVER.1);
     let mut variables: Vec<(OsString, OsString)> = [
         ("PATH", path.as_str()),
@@ -204,24 +204,25 @@ pub fn tree_mounts(
     let folder = Path::new("pkg").join(recipe.name.as_str());
     let own = shown(loaded.tree.package(recipe.name.as_str()), loaded.tree.root(), report)?;
     let mut mounts = vec![bind(own, tree.join(&folder), false)];
-    let mut files = recipe.other_folders();
-    let there = |path: &PathBuf| path.starts_with(&folder) || files.iter().any(|seen| path.starts_with(seen));
-    let sources = recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !there(path));
-    let sources: Vec<PathBuf> = sources.cloned().collect();
-    files.extend(sources);
+    let mut others = recipe.other_folders();
+    let seen =
+        |path: &PathBuf| path.starts_with(&folder) || others.iter().any(|other| path.starts_with(other));
+    let sources = recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !seen(path));
+    let mut files: BTreeSet<PathBuf> = sources.cloned().collect();
+    let visited = loaded.ingredients(true).visited(recipe).into_iter();
+    files.extend(visited.filter(|path| loaded.tree.root().join(path).exists()));
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
-        for need in loaded.graph.closure(place) {
-            let other = Path::new("pkg").join(loaded.graph.packages[need].name.as_str());
-            if !files.contains(&other) {
-                files.insert(other.join("build"));
-            }
-        }
+        // Any recipe may be asked for by name; which were, the helpers report.
+        others.clear();
+        files.retain(|file| !file.starts_with("pkg"));
+        files.insert(PathBuf::from("pkg"));
+    }
+    for other in &others {
+        let from = shown(loaded.tree.root().join(other), loaded.tree.root(), report)?;
+        mounts.push(bind(from, tree.join(other), false));
     }
     for file in files {
         mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));
-    }
-    for folder in loaded.ingredients(true).visited(recipe) {
-        mounts.push(bind(loaded.tree.root().join(folder), tree.join(folder), false));
     }
     for (from, to) in loaded.places.iter().zip(inside::CONFIG) {
         if from.is_dir() {

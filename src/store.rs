@@ -19,7 +19,6 @@
 //! An entry's folder, its manifest and its meta.json are read only. What lies in deploy/ and toolchain/ keeps the modes
 //! that the recipe gave it, since other recipes see and copy them; a room shows it read only.
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +27,8 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::disk::{NEW, write_by_way_of};
+pub use crate::disk::{remove_tree, write_atomically};
 use crate::error::{Error, Kind, Result};
 use crate::key::Manifest;
 use crate::names::PackageName;
@@ -517,66 +518,6 @@ fn lock_file(file: std::fs::File, how: FlockArg, path: &Path) -> Result<Option<F
                 return Err(Error::new(Kind::Host, format!("cannot lock `{}`: {error}", path.display())));
             }
         }
-    }
-}
-
-/// How the names of unfinished files begin.
-const NEW: &str = ".new-";
-
-/// Writes beside the file and renames: it is there whole or as it was.
-pub fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
-    write_by_way_of(path.parent().unwrap_or(Path::new(".")), path, content)
-}
-
-/// Writes in `folder`, on the same file system, and renames.
-fn write_by_way_of(folder: &Path, path: &Path, content: &[u8]) -> Result<()> {
-    let failed =
-        |error: std::io::Error| Error::from(error).context(format!("cannot write `{}`", path.display()));
-    let mut tries = 0;
-    loop {
-        let file = tempfile::Builder::new()
-            .prefix(NEW)
-            .permissions(std::fs::Permissions::from_mode(0o644))
-            .tempfile_in(folder)
-            .map_err(failed)?;
-        let (file, temporary) = file.into_parts();
-        // Who sweeps sees by the lock that its writer lives.
-        let mut file =
-            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, error)| failed(error.into()))?;
-        file.write_all(content).map_err(failed)?;
-        match temporary.persist(path) {
-            Ok(()) => return Ok(()),
-            // Swept in the moment before it was locked.
-            Err(gone) if gone.error.kind() == std::io::ErrorKind::NotFound && tries < 3 => tries += 1,
-            Err(error) => return Err(failed(error.error)),
-        }
-    }
-}
-
-/// Removes a folder with all below it, also where folders are read only; nothing there is fine.
-pub fn remove_tree(path: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(meta) if !meta.is_dir() => return Ok(fs_err::remove_file(path)?),
-        _ => {}
-    }
-    let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
-    match fs_err::remove_dir_all(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            let mut stack = vec![path.to_owned()];
-            while let Some(folder) = stack.pop() {
-                fs_err::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
-                for entry in fs_err::read_dir(&folder)? {
-                    let entry = entry?;
-                    if entry.file_type()?.is_dir() {
-                        stack.push(entry.path());
-                    }
-                }
-            }
-            Ok(fs_err::remove_dir_all(path)?)
-        }
-        Err(error) if gone(&error) => Ok(()),
-        other => Ok(other?),
     }
 }
 

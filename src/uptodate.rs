@@ -3,6 +3,7 @@
 //!
 //! Only an answer of "up to date" counts; anything else means that the plan has to be made.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -16,7 +17,7 @@ use crate::load::Loaded;
 use crate::store;
 
 /// First bytes of the file; changes with its form.
-const MAGIC: &[u8] = b"mk up to date 1\n";
+const MAGIC: &[u8] = b"mk up to date 2\n";
 
 /// What was asked for, as one digest: a different question has a different answer.
 fn question(settings: &Settings, board: &str, product: &str, packages: &[String]) -> Digest {
@@ -58,6 +59,10 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
     environment.sort();
     environment.dedup();
     bytes(environment.join("\0").as_bytes());
+    // A variable that comes to be may be one that a recipe names.
+    let mut names: Vec<&str> = settings.environment.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    bytes(names.join("\0").as_bytes());
     let mut seen = loaded.digests.seen();
     for recipe in &loaded.graph.packages {
         let view = loaded.build_root.deploy().join(recipe.name.as_str());
@@ -104,7 +109,7 @@ pub fn check(
     product: &str,
     packages: &[String],
 ) -> Option<usize> {
-    let text = std::fs::read(build_root.state().join("up-to-date")).ok()?;
+    let text = fs_err::read(build_root.state().join("up-to-date")).ok()?;
     let mut rest = text.strip_prefix(MAGIC)?;
     let mut next = || -> Option<&[u8]> {
         let (length, tail) = rest.split_at_checked(4)?;
@@ -127,6 +132,10 @@ pub fn check(
         if settings.environment.get(name).is_none_or(|now| now != value) {
             return None;
         }
+    }
+    let names: HashSet<&[u8]> = next()?.split(|&b| b == 0).collect();
+    if settings.environment.keys().any(|name| !names.contains(name.as_bytes())) {
+        return None;
     }
     while let Some(path) = next() {
         let content = next()?;

@@ -11,6 +11,15 @@ mk_report() {
 	printf '%s\0%s\0' "$1" "$2" >&3
 }
 
+# Reports a failed command, and the line outside of the library that it comes from.
+mk_failed() {
+	local i
+	for ((i = 1; i < ${#BASH_SOURCE[@]} - 1; i++)); do
+		[ "${BASH_SOURCE[i]}" = "$MK_LIBRARY" ] || break
+	done
+	mk_report failed "$1"$'\n'"${BASH_LINENO[i - 1]}"$'\n'"${BASH_SOURCE[i]}"$'\n'"$2"
+}
+
 mk_evaluate() {
 	local mk_recipe="$2"
 	shift 2
@@ -33,7 +42,7 @@ mk_evaluate() {
 # How a recipe that is read is kept from going wrong in silence.
 mk_guard() {
 	trap 'mk_report unfinished "$?"' EXIT
-	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
+	trap 'mk_failed "$?" "$BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
 }

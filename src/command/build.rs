@@ -17,12 +17,13 @@ use crate::layout::BuildRoot;
 use crate::load::{self, Loaded};
 use crate::names::{PackageName, Step};
 use crate::plan::{Action, Found, Plan, Planner};
+use crate::recipe::Recipe;
 use crate::report::{self, Report};
 use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Schedule, Wake};
 use crate::stage::link_view;
 use crate::store::{self, Store};
-use crate::{signals, stage, uptodate};
+use crate::{hosttools, signals, stage, uptodate};
 
 /// Downloads at once.
 const DOWNLOADS: usize = 4;
@@ -35,6 +36,8 @@ pub struct Built {
     pub found: Vec<Option<Found>>,
     /// Whether everything is there.
     pub success: bool,
+    /// The exit code of what failed.
+    pub exit_code: i32,
 }
 
 /// Carries out the command.
@@ -45,7 +48,7 @@ pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Opt
         return Ok(());
     }
     let built = build(settings, &settings.store()?, target, packages, trace)?;
-    if built.success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
+    if built.success { Ok(()) } else { Err(Error::new(Kind::Told(built.exit_code), "")) }
 }
 
 /// Builds; also used by commands that need the result.
@@ -71,6 +74,8 @@ pub fn build(
     let mut server = None;
     let mut refused = None;
     if !nothing(&plan) {
+        let due = loaded.graph.packages.iter().zip(&plan.packages);
+        hosttools::check(due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe))?;
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {
@@ -103,11 +108,11 @@ pub fn build(
     let Some(server) = server else {
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         store.sweep();
-        show_results(&loaded, &store, &found, &|_| false, in_rooms)?;
+        show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
         uptodate::remember(settings, &loaded, packages)?;
         tell_nothing_to_do(settings, &loaded.name(), found.len());
-        return Ok(Built { loaded, found, success: true });
+        return Ok(Built { loaded, found, success: true, exit_code: 0 });
     };
 
     let workshop = Workshop::new(settings, &store, &loaded.places)?;
@@ -158,13 +163,15 @@ pub fn build(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let mut finished = show_results(&loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+    let mut finished =
+        show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
     remember(&loaded, &store);
     if success {
         finished = finished.and_then(|()| uptodate::remember(settings, &loaded, packages));
     }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
+    let exit_code = job.exit_code().unwrap_or(i32::from(!success));
     drop(job);
     drop(events);
     report.join();
@@ -176,7 +183,7 @@ pub fn build(
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
     }
-    Ok(Built { loaded, found, success })
+    Ok(Built { loaded, found, success, exit_code })
 }
 
 /// How a run is reported.
@@ -245,9 +252,10 @@ fn set_unfinished(root: &BuildRoot, names: &[String]) -> Result<()> {
     store::write_atomically(&root.state().join("unfinished"), names.join("\n").as_bytes())
 }
 
-/// Makes the build root show the results: `deploy/<package>`, `toolchain`, the logs (of those that were not built just now
-/// there are none here but in the store), and the manifests for the next `mk why`.
+/// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just
+/// now there are none here but in the store), and the manifests for the next `mk why`.
 fn show_results(
+    settings: &Settings,
     loaded: &Loaded,
     store: &Store,
     found: &[Option<Found>],
@@ -268,6 +276,9 @@ fn show_results(
         link_view(&found.entry.deploy(), &root.deploy().join(recipe.name.as_str()))?;
         if found.entry.meta.toolchain {
             layers.push(found.entry.toolchain());
+        }
+        if in_rooms {
+            show_source(settings, store, recipe, found)?;
         }
         let changed = before.get(&recipe.name) != Some(&found.entry.key);
         if changed {
@@ -299,4 +310,22 @@ fn show_results(
         Err(error) if store.is_writable() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Shows a package's unpacked source by a link; a folder that lies there already is somebody's and stays.
+fn show_source(settings: &Settings, store: &Store, recipe: &Recipe, found: &Found) -> Result<()> {
+    let folders = recipe.source.iter().flat_map(|source| &source.folders);
+    let unpacked = found.entry.meta.source.map(|digest| store.source(&digest));
+    let Some(folder) =
+        folders.clone().find_map(|name| Some(unpacked.as_ref()?.join(name)).filter(|path| path.is_dir()))
+    else {
+        return Ok(());
+    };
+    let Some(name) = folders.clone().next().filter(|name| *name != ".") else { return Ok(()) };
+    let view = settings.workspace.src().join(name);
+    if let (Some(parent), false) = (view.parent(), view.is_dir() && !view.is_symlink()) {
+        fs_err::create_dir_all(parent)?;
+        link_view(&folder, &view)?;
+    }
+    Ok(())
 }

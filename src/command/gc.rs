@@ -131,7 +131,8 @@ fn made(path: &Path) -> SystemTime {
     path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn weigh(path: &Path) -> u64 {
+/// Bytes of all files in a folder.
+pub fn weigh(path: &Path) -> u64 {
     walkdir::WalkDir::new(path)
         .into_iter()
         .flatten()

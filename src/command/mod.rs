@@ -5,11 +5,17 @@ use crate::layout::BuildRoot;
 use crate::output;
 
 pub mod build;
+pub mod clean;
+pub mod completions;
+pub mod doctor;
 pub mod bump;
 pub mod check_update;
 pub mod fetch;
 pub mod gc;
+pub mod init;
 pub mod log;
+pub mod man;
+pub mod new;
 pub mod plan;
 pub mod report;
 pub mod run;

@@ -1,0 +1,225 @@
+//! What keeps packages apart, and what is left of a build when it is over: by real recipes that the real program runs.
+
+mod harness;
+
+use std::io::Read;
+use std::net::TcpListener;
+
+use harness::{Tree, list};
+
+/// Writes one file into the toolchain, over and over, and looks whether it is still its own.
+const FIGHT: &str = r#"
+build() {
+	local i
+	mkdir -p "$TCDIR/bin"
+	for i in {1..200}; do
+		echo "$PKGNAME $i" >"$TCDIR/bin/tool"
+		[ "$(<"$TCDIR/bin/tool")" = "$PKGNAME $i" ]
+	done
+	ls "$TCDIR/bin"
+}
+deploy() {
+	cat "$TCDIR/bin/tool"
+}
+"#;
+
+#[test]
+fn packages_that_fight_over_a_file_of_the_toolchain_both_build_right_side_by_side_and_in_turn() {
+    for jobs in ["1", "2"] {
+        for tree in Tree::both() {
+            let look = r#"build() { cat "$TCDIR/bin/tool"; }"#;
+            let tree = tree
+                .env("MK_JOBS", jobs)
+                .package("left", FIGHT)
+                .package("right", FIGHT)
+                .package("after-left", &format!("DEPENDS=left\n{look}"))
+                .package("after-right", &format!("DEPENDS=right\n{look}"))
+                .package("release-tiny", "DEPENDS='after-left after-right'");
+            tree.builds("");
+            for name in ["left", "right"] {
+                tree.logs(name, "build", "tool\n").logs(name, "deploy", &format!("{name} 200\n"));
+                tree.logs(&format!("after-{name}"), "build", &format!("{name} 200\n"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_package_that_changes_another_s_file_of_the_toolchain_changes_it_for_those_that_need_both() {
+    for tree in Tree::both() {
+        let look = r#"build() { cat "$TCDIR/tool"; }"#;
+        let tree = tree
+            .package("first", r#"build() { echo first >"$TCDIR/tool"; }"#)
+            .package("second", "DEPENDS=first\nbuild() { cat \"$TCDIR/tool\"; rm \"$TCDIR/tool\"; echo second >\"$TCDIR/tool\"; }")
+            .package("needs-first", &format!("DEPENDS=first\n{look}"))
+            .package("needs-second", &format!("DEPENDS=second\n{look}"))
+            .package("release-tiny", "DEPENDS='needs-first needs-second'");
+        tree.builds("");
+        tree.logs("second", "build", "first\n").logs("needs-first", "build", "first\n").logs(
+            "needs-second",
+            "build",
+            "second\n",
+        );
+    }
+}
+
+#[test]
+fn what_a_package_did_not_declare_is_not_there() {
+    let tree = Tree::new();
+    let home = tree.at("home");
+    let tree = tree
+        .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\n")
+        .file("pkg/other/secret", "x")
+        .file("board/tiny/file", "x")
+        .package("other", "deploy() { mkdir $2/include $2/lib $TCDIR/bin; touch $2/include/other.h $TCDIR/bin/other; }")
+        .package("user", "DEPENDS=other")
+        .package(
+            "a",
+            &format!(
+                r#"
+                build() {{
+                	local place
+                	for place in "$TCDIR/bin" "$TCDIR/$TARGET/include" "$PKGDEPLOYDIR/other" "$PKGDEPLOYDIR/user" \
+                		"$SCRIPTDIR/pkg/other" "$SCRIPTDIR/scripts" "$SCRIPTDIR/.git" \
+                		"{home}" "{workspace}" /root /home /var /opt /srv /sys; do
+                		[ ! -e "$place" ] || echo "$place is there"
+                	done
+                	find "$HOME" -mindepth 1
+                }}"#,
+                home = home.display(),
+                workspace = tree_workspace(&home)
+            ),
+        )
+        .package("release-tiny", "DEPENDS='user a'");
+    tree.builds("").logs("a", "build", "");
+}
+
+fn tree_workspace(home: &std::path::Path) -> String {
+    home.with_file_name("workspace").display().to_string()
+}
+
+#[test]
+fn there_is_no_network_in_a_room() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tree = Tree::new().package(
+        "a",
+        &format!(
+            "build() {{ ! (: <>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo unreachable; tail -n +3 /proc/net/dev | grep -v lo: || echo no devices; }}"
+        ),
+    );
+    tree.builds("a").logs("a", "build", "unreachable\nno devices\n");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "somebody came");
+}
+
+#[test]
+fn a_step_is_an_ordinary_user_with_processes_and_a_name_of_its_own() {
+    let tree = Tree::new().package(
+        "a",
+        "build() { id -u; id -g; id -un; uname -n; echo /proc/[0-9]* | wc -w | sed 's/^[1-9]$/few/'; }",
+    );
+    tree.builds("a").logs("a", "build", "1000\n1000\nmk\nmk\nfew\n");
+}
+
+#[test]
+fn a_source_stays_what_was_unpacked_although_steps_write_into_it() {
+    for tree in Tree::both() {
+        let files = [("a-1/keep", "keep\n"), ("a-1/change", "before\n"), ("a-1/sub/remove", "remove\n")];
+        let head = "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\n";
+        let spoil = "echo spoilt >$1/change; rm -r $1/sub; mkdir $1/new; chmod 600 $1/keep;";
+        let show = "(cd $1; stat -c '%a %Y %n' *; cat change)";
+        let tree = tree
+            .archive("a-1.tar.gz", &files)
+            .package("a", &format!("{head}build() {{ {show}; {spoil} {show} | tail -n 1; }}"))
+            .package("b", &format!("{head}DEPENDS=a\nprepare() {{ echo prepared >change; }}\nbuild() {{ cat $1/change; {spoil} }}\ndeploy() {{ cat $1/change; }}"))
+            .package("c", &format!("{head}DEPENDS=b\nbuild() {{ {show}; }}"));
+        tree.builds("c");
+        let pristine = "644 1600000000 change\n644 1600000000 keep\n755 1600000000 sub\nbefore\n";
+        let of_folder = |log: String| {
+            log.lines()
+                .map(|line| {
+                    if line.ends_with(" sub") { "755 1600000000 sub" } else { line }.to_owned() + "\n"
+                })
+                .collect::<String>()
+        };
+        assert_eq!(of_folder(tree.log("a", "build")), format!("{pristine}spoilt\n"));
+        tree.logs("b", "build", "prepared\n").logs("b", "deploy", "spoilt\n");
+        assert_eq!(of_folder(tree.log("c", "build")), pristine);
+        let store = if tree.has_rooms() { tree.at("store") } else { tree.built(".mk/store") };
+        let unpacked = fs_err::read_dir(store.join("source")).unwrap().next().unwrap().unwrap().path();
+        assert_eq!(list(&unpacked), ["a-1/", "a-1/change", "a-1/keep", "a-1/sub/", "a-1/sub/remove"]);
+        for (path, text) in files {
+            assert_eq!(fs_err::read_to_string(unpacked.join(path)).unwrap(), text);
+        }
+    }
+}
+
+#[test]
+fn a_dependency_s_files_cannot_be_changed() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\n")
+            .package("low", "deploy() { mkdir $2/include; echo original >$2/include/x.h; }")
+            .package(
+                "rude",
+                "DEPENDS=low\nbuild() { rm \"$TCDIR/$TARGET/include/x.h\"; echo mine >\"$TCDIR/$TARGET/include/x.h\"; cat \"$PKGDEPLOYDIR/low/include/x.h\"; }",
+            )
+            .package("polite", "DEPENDS=low\nbuild() { cat \"$TCDIR/$TARGET/include/x.h\"; }")
+            .package("release-tiny", "DEPENDS='rude polite'");
+        tree.builds("");
+        tree.logs("rude", "build", "original\n").logs("polite", "build", "original\n");
+        assert_eq!(tree.deployed("low", "include/x.h"), "original\n");
+    }
+}
+
+#[test]
+fn nothing_is_left_mounted_running_or_lying_about() {
+    for tree in Tree::both() {
+        // Nobody else on this machine sleeps for so long.
+        let seconds = 1_000_000 + std::process::id();
+        let run_away = format!(
+            "sleep {seconds} & setsid sleep {seconds} & (setsid nohup sleep {seconds} >/dev/null 2>&1 &)"
+        );
+        let tree = tree
+            .package("good", &format!("build() {{\n{run_away}\n}}"))
+            .package("bad", &format!("build() {{\n{run_away}\nfalse\n}}"));
+        tree.builds("good");
+        tree.mk("-q tiny demo bad").has("error: bad: build failed");
+        let mounts = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!mounts.contains(&*tree.at("").to_string_lossy()), "{mounts}");
+        for entry in fs_err::read_dir("/proc").unwrap().flatten() {
+            let mut words = Vec::new();
+            // A process may end while it is looked at.
+            let _ = fs_err::File::open(entry.path().join("cmdline"))
+                .and_then(|mut file| file.read_to_end(&mut words));
+            let words = String::from_utf8_lossy(&words).replace('\0', " ");
+            assert!(!words.contains(&seconds.to_string()), "still there: {words}");
+        }
+        let store = if tree.has_rooms() { tree.at("store") } else { tree.built(".mk/store") };
+        assert_eq!(list(&store.join("tmp")), [""; 0]);
+    }
+}
+
+#[test]
+fn outputs_are_the_same_with_and_without_rooms() {
+    let outputs = Tree::both().map(|tree| {
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\n")
+            .archive("a-1.tar.gz", &[("a-1/text", "text\n"), ("a-1/run", "#!/bin/sh\n")])
+            .package("tool", r#"deploy() { mkdir "$TCDIR/bin"; printf '#!/bin/sh\ntr a-z A-Z\n' >"$TCDIR/bin/upper"; chmod 755 "$TCDIR/bin/upper"; mkdir "$2/lib"; echo lib >"$2/lib/x"; }"#)
+            .package(
+                "a",
+                "DEPENDS=tool URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\n\
+                 prepare() { echo more >>text; }\nbuild() { upper <$1/text >text; cat \"$TCDIR/$TARGET/lib/x\" >>text; }\n\
+                 deploy() { mkdir -p $2/bin $2/etc; cp text $2/etc; cp $1/run $2/bin; ln -s run $2/bin/link; chmod 700 $2/bin/run; }",
+            );
+        tree.builds("a");
+        let files: Vec<_> = tree.list_deployed("a");
+        let text = tree.deployed("a", "etc/text");
+        let state: Vec<_> = harness::picture(&fs_err::canonicalize(tree.built("deploy/a")).unwrap()).into_values().collect();
+        (files, text, state)
+    });
+    assert_eq!(outputs[0].1, "TEXT\nMORE\nlib\n");
+    assert_eq!(outputs[0], outputs[1]);
+}
