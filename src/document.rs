@@ -34,8 +34,7 @@ fn section(root: &Command, command: &Command, depth: usize, text: &mut String) {
             && (depth == 0 || !arg.is_global_set())
             && !["help", "version"].contains(&arg.get_id().as_str())
     };
-    let arguments: Vec<&Arg> =
-        command.get_positionals().chain(command.get_opts()).filter(shown).collect();
+    let arguments: Vec<&Arg> = command.get_positionals().chain(command.get_opts()).filter(shown).collect();
     let flags = command
         .get_arguments()
         .filter(|arg| !arg.is_positional() && !arg.get_action().takes_values())
@@ -88,8 +87,11 @@ fn row(argument: &Arg) -> String {
             .filter(|value| !value.is_hide_set())
             .map(|value| format!("`{}`", value.get_name()))
             .collect();
-        let defaults: Vec<String> =
-            argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
+        let defaults: Vec<String> = argument
+            .get_default_values()
+            .iter()
+            .map(|value| format!("`{}`", value.to_string_lossy()))
+            .collect();
         for (what, values) in [("one of ", possible), ("default ", defaults)] {
             if !values.is_empty() {
                 help.push_str(&format!("; {what}{}", values.join(", ")));

@@ -6,9 +6,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
-use crate::store::write_atomically;
 use crate::error::Result;
 use crate::names::PackageName;
+use crate::store::write_atomically;
 
 /// One archive that was fetched, or whose fetching was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]

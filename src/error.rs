@@ -125,11 +125,12 @@ impl std::error::Error for Error {}
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Error {
         let built = Error::new(Kind::Host, error.to_string());
-        match error.raw_os_error() {
-            Some(libc::ENOSPC) => {
+        // By kind, which stays when `fs_err` adds the path; the number does not.
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => {
                 built.hint("free space on that file system, or move the store with --store")
             }
-            Some(libc::EROFS | libc::EACCES) => {
+            std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
                 built.hint("the folder must be writable by the user who runs `mk`")
             }
             _ => built,
@@ -148,7 +149,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// Edits (insert, delete, replace, swap neighbours) that turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {

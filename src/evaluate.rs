@@ -46,6 +46,19 @@ pub struct Function {
     pub text: String,
 }
 
+/// One place that set a variable, in the order in which bash came by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The variable.
+    pub name: String,
+    /// What it was set to; `None`: it was unset.
+    pub value: Option<Variable>,
+    /// The file, relative to the tree where it lies there; empty when it was none of the tree's.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
 /// What sourcing some bash text came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluated {
@@ -64,6 +77,9 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// Every assignment, where it was asked for (`Setting::history`).
+    #[serde(skip)]
+    pub history: Vec<Assignment>,
     /// Whether it may have run programs while it was read: then its inputs are not all known.
     pub opaque: bool,
 }
@@ -95,6 +111,8 @@ pub struct Setting<'a> {
     pub limit: Duration,
     /// Most bash processes at once.
     pub workers: usize,
+    /// Whether to find out where each variable was set, which is slower.
+    pub history: bool,
 }
 
 /// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
@@ -200,6 +218,7 @@ impl<'a> Worker<'a> {
             .env("MK_LIBRARY", setting.runtime.library())
             .env("MK_EVALUATE", setting.runtime.evaluate())
             .env("MK_SCRATCH", scratch.path().join("names"))
+            .env("MK_HISTORY", if setting.history { "1" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(noise.try_clone()?)
@@ -307,7 +326,8 @@ impl<'a> Worker<'a> {
     /// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
     fn use_room_paths(&self, evaluated: &mut Evaluated) {
         let real = self.setting.tree.root().to_string_lossy();
-        for variable in evaluated.variables.values_mut() {
+        let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
+        for variable in evaluated.variables.values_mut().chain(set) {
             if variable.value.contains(&*real) {
                 variable.value = variable.value.replace(&*real, room::TREE);
             }
@@ -316,6 +336,9 @@ impl<'a> Worker<'a> {
 
     /// What a recipe's top level does, if it is so plain that it needs no process of its own.
     fn plain(&self, package: &PackageName) -> Option<Plain> {
+        if self.setting.history {
+            return None;
+        }
         let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
         let plain = Plain::of(&text)?;
         let ours = |name: &str| {
@@ -324,8 +347,11 @@ impl<'a> Worker<'a> {
                 || self.environment.variables.contains_key(name)
                 || self.setting.base.iter().any(|(base, _)| base == name)
         };
+        let theirs = |name: &str| {
+            self.setting.library.contains_key(name) || self.environment.functions.contains_key(name)
+        };
         let taken = plain.variables.iter().any(|name| ours(name))
-            || plain.functions.iter().any(|(name, _)| self.setting.library.contains_key(name));
+            || plain.functions.iter().any(|(name, _)| theirs(name));
         let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
         let below = || texts_below(&self.setting.tree.package(package.as_str()));
         (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
@@ -389,7 +415,9 @@ impl<'a> Worker<'a> {
                 || texts.contains(&more)
             {
                 evaluated.passed = passed;
-                evaluated.opaque = runs_programs(&own);
+                let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
+                    && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
+                evaluated.opaque = included || runs_programs(&own) || runs_programs(&more);
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -531,6 +559,7 @@ impl<'a> Worker<'a> {
         if evaluated.options == self.plain {
             evaluated.options.clear();
         }
+        evaluated.history = history(records, tree);
         evaluated.options = evaluated.options.replace(&*tree.root().to_string_lossy(), room::TREE);
         if recipe.is_some() {
             let given =
@@ -615,7 +644,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Variables that bash sets by itself.
-const BASH_VARIABLES: &[&str] = &[
+pub const BASH_VARIABLES: &[&str] = &[
     "BASH",
     "BASHOPTS",
     "BASHPID",
@@ -659,6 +688,91 @@ const BASH_VARIABLES: &[&str] = &[
     "REPLY",
     "OS_RELEASE",
 ];
+
+/// Who set what: differences between what was before a command and before the next, and assignments that changed nothing.
+fn history(records: &Records, tree: &Tree) -> Vec<Assignment> {
+    let mut found = Vec::new();
+    let mut before: Option<(&str, BTreeMap<String, Variable>)> = None;
+    let mut at = "";
+    for (word, value) in records {
+        match word.as_str() {
+            "at" => at = value,
+            "state" => {
+                let now = declarations(value);
+                if let Some((place, old)) = before.replace((at, now.clone())) {
+                    differences(place, &old, &now, tree, &mut found);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn differences(
+    place: &str,
+    old: &BTreeMap<String, Variable>,
+    now: &BTreeMap<String, Variable>,
+    tree: &Tree,
+    found: &mut Vec<Assignment>,
+) {
+    let (at, command) = place.split_once('\n').unwrap_or((place, ""));
+    let (line, path) = at.split_once(' ').unwrap_or(("0", ""));
+    let last = line.parse().unwrap_or(0);
+    let same = assigned(command);
+    let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
+    for name in names {
+        let own = BASH_VARIABLES.contains(&name.as_str())
+            || ["BASH_", "mk_", "MK_"].iter().any(|start| name.starts_with(start));
+        if own || (old.get(name) == now.get(name) && same != Some(name)) {
+            continue;
+        }
+        found.push(Assignment {
+            name: name.clone(),
+            value: now.get(name).cloned(),
+            file: if path.is_empty() { String::new() } else { tree.show(Path::new(path)) },
+            line: first_line(Path::new(path), last, name),
+        });
+    }
+}
+
+/// The variable that a command sets which is nothing but one assignment.
+fn assigned(command: &str) -> Option<&str> {
+    let end = command.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+    let (name, rest) = command.split_at(end);
+    let value = rest.strip_prefix("+=").or_else(|| rest.strip_prefix('='))?;
+    let (mut single, mut double, mut escaped) = (false, false, false);
+    for c in value.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if !single => escaped = true,
+            '\'' if !double => single = !single,
+            '"' if !single => double = !double,
+            ' ' | '\t' if !single && !double => return None,
+            _ => {}
+        }
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+/// Where an assignment begins: bash tells the line on which a command ends.
+fn first_line(path: &Path, last: u32, name: &str) -> u32 {
+    let text =
+        fs_err::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let is_set = |line: &str| {
+        let mut rest = line;
+        while let Some(at) = rest.find(name) {
+            let free = !rest[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            rest = &rest[at + name.len()..];
+            if free && (rest.starts_with('=') || rest.starts_with("+=")) {
+                return true;
+            }
+        }
+        false
+    };
+    let lines: Vec<&str> = text.lines().take(last as usize).collect();
+    lines.iter().rposition(|line| is_set(line)).and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(last)
+}
 
 /// Reads what `declare -p` printed. Unknown forms are passed over line by line.
 fn declarations(text: &str) -> BTreeMap<String, Variable> {
@@ -768,6 +882,8 @@ pub struct Evaluation {
     pub environment: Evaluated,
     /// Each recipe, by package.
     pub recipes: BTreeMap<PackageName, Evaluated>,
+    /// Those that could not be read.
+    pub failed: BTreeMap<PackageName, Error>,
     /// The first recipe whose inputs are not all known.
     pub opaque: Option<PackageName>,
 }
@@ -836,7 +952,8 @@ struct Queue {
 
 /// Evaluates `roots` and, with `follow`, all that they need in turn; each recipe once, several at a time.
 ///
-/// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package name.
+/// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package
+/// name. A recipe that cannot be read does not keep the others from being read.
 pub fn evaluate(
     setting: &Setting<'_>,
     roots: &[PackageName],
@@ -906,12 +1023,16 @@ pub fn evaluate(
         result
     })?;
     let queue = queue.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((_, error)) = queue.failed.into_iter().next() {
-        return Err(error);
-    }
-    let (host, environment) = queue.start.unwrap_or_default();
+    let (host, environment) = match queue.start {
+        Some(start) => start,
+        // Every bash that came up was lost to a recipe that cannot be read, or none comes up.
+        None => {
+            let fresh = Worker::start(setting)?;
+            (fresh.host.clone(), fresh.environment.clone())
+        }
+    };
     let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
-    Ok(Evaluation { host, environment, recipes: queue.found, opaque })
+    Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })
 }
 
 #[cfg(test)]

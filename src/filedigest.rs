@@ -54,7 +54,18 @@ impl Stat {
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
+
+    /// Whether it may have changed after `then`, as far as the times of files tell.
+    pub fn changed_since(&self, then: SystemTime) -> bool {
+        let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        // Whole seconds are those of a file system that keeps no finer times.
+        let step = if self.ctime % 1_000_000_000 == 0 { 2_000_000_000 } else { TICK };
+        self.ctime + step > then
+    }
 }
+
+/// The coarsest step of a kernel's clock for files that keep nanoseconds.
+const TICK: i128 = 10_000_000;
 
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]

@@ -282,10 +282,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("qemu-system-x86_64", "qemu-system-x86 qemu-system-x86 qemu-system-x86 qemu-system-x86_64"),
     ("qemu-system-aarch64", "qemu-system-arm qemu-system-aarch64 qemu-system-aarch64 qemu-system-aarch64"),
     ("qemu-system-arm", "qemu-system-arm"),
-    (
-        "qemu-system-riscv64",
-        "qemu-system-misc qemu-system-riscv qemu-system-riscv qemu-system-riscv64",
-    ),
+    ("qemu-system-riscv64", "qemu-system-misc qemu-system-riscv qemu-system-riscv qemu-system-riscv64"),
     ("qemu-img", "qemu-utils qemu-img qemu-img qemu-img"),
     ("shellcheck", "shellcheck ShellCheck shellcheck shellcheck"),
     ("dpkg-source", "dpkg-dev dpkg-dev dpkg dpkg-dev"),

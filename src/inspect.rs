@@ -145,7 +145,8 @@ fn makefiles(folder: &Path, first: &str) -> Makefiles {
         cross_compile,
         targets,
         install: first.lines().any(|line| {
-            line.split_once(':').is_some_and(|(names, _)| names.split_whitespace().any(|name| name == "install"))
+            line.split_once(':')
+                .is_some_and(|(names, _)| names.split_whitespace().any(|name| name == "install"))
         }),
         destdir: used("DESTDIR"),
         prefix: PREFIXES.iter().find(|name| value(name).is_some()).map(|name| (*name).to_owned()),
@@ -209,11 +210,16 @@ fn license_of(text: &str) -> Option<&'static str> {
         } else if has("altered source versions must be plainly marked as such") {
             Some("Zlib")
         } else if has("redistribution and use in source and binary forms") {
-            Some(match (has("all advertising materials"), has("neither the name") || has("names of its contributors")) {
-                (true, _) => "BSD-4-Clause",
-                (_, true) => "BSD-3-Clause",
-                _ => "BSD-2-Clause",
-            })
+            Some(
+                match (
+                    has("all advertising materials"),
+                    has("neither the name") || has("names of its contributors"),
+                ) {
+                    (true, _) => "BSD-4-Clause",
+                    (_, true) => "BSD-3-Clause",
+                    _ => "BSD-2-Clause",
+                },
+            )
         } else {
             None
         }
@@ -239,7 +245,9 @@ const TITLES: &[(&str, &str)] = &[
 /// Whether some source file says "or any later version", which the licence's own text cannot tell.
 fn says_or_later(folder: &Path) -> bool {
     let is_source = |path: &Path| {
-        path.extension().is_some_and(|end| ["c", "h", "cc", "cpp", "rs", "go", "py", "sh"].iter().any(|known| end == *known))
+        path.extension().is_some_and(|end| {
+            ["c", "h", "cc", "cpp", "rs", "go", "py", "sh"].iter().any(|known| end == *known)
+        })
     };
     walkdir::WalkDir::new(folder)
         .max_depth(3)
@@ -310,7 +318,9 @@ fn from_readme(folder: &Path) -> Option<String> {
 
 fn is_readme(path: &Path) -> bool {
     path.is_file()
-        && path.file_name().is_some_and(|name| name.to_string_lossy().to_ascii_uppercase().starts_with("README"))
+        && path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().to_ascii_uppercase().starts_with("README"))
 }
 
 /// Paths in a folder, sorted.
@@ -367,10 +377,14 @@ mod tests {
         ]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         let tool = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(made.tools, [tool("CC", "gcc -std=gnu99"), tool("AR", "ar rcu"), tool("RANLIB", "ranlib")]);
+        assert_eq!(
+            made.tools,
+            [tool("CC", "gcc -std=gnu99"), tool("AR", "ar rcu"), tool("RANLIB", "ranlib")]
+        );
         assert!(made.install && !made.destdir && !made.cross_compile && made.targets.is_empty());
         assert_eq!(made.prefix.as_deref(), Some("INSTALL_TOP"));
-        let dir = source(&[("Makefile", "PREFIX=/usr\nall: lib tool test\n\ninstall: all\n\tcp x $(DESTDIR)/\n")]);
+        let dir =
+            source(&[("Makefile", "PREFIX=/usr\nall: lib tool test\n\ninstall: all\n\tcp x $(DESTDIR)/\n")]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         assert_eq!((made.targets.join(" ").as_str(), made.destdir), ("lib tool", true));
         assert_eq!(made.tools, [tool("CC", "gcc")]);
@@ -395,10 +409,14 @@ mod tests {
     #[test]
     fn a_description_is_the_first_that_somebody_wrote() {
         let of = |files: &[(&str, &str)]| description(source(files).path());
-        assert_eq!(of(&[("z.pc.in", "Name: z\nDescription: small library\n")]).as_deref(), Some("small library"));
+        assert_eq!(
+            of(&[("z.pc.in", "Name: z\nDescription: small library\n")]).as_deref(),
+            Some("small library")
+        );
         let cmake = ("CMakeLists.txt", "project(x VERSION 1\n  DESCRIPTION \"A thing\" LANGUAGES C)");
         assert_eq!(of(&[cmake]).as_deref(), Some("A thing"));
-        let readme = ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
+        let readme =
+            ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
         assert_eq!(of(&[readme]).as_deref(), Some("Thing is a tool for things"));
         assert_eq!(of(&[]), None);
     }

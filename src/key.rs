@@ -214,7 +214,10 @@ impl Ingredients<'_> {
     fn texts(&self, recipe: &Recipe) -> Vec<String> {
         let own = self.tree.recipe(recipe.name.as_str());
         let sources = recipe.evaluated.sources.iter().map(|source| self.tree.root().join(source));
-        let files = std::iter::once(own).chain(sources).filter_map(|path| fs_err::read(path).ok());
+        let files = std::iter::once(own).chain(sources).filter_map(|path| {
+            self.digests.note(&path);
+            fs_err::read(path).ok()
+        });
         let files = files.map(|text| String::from_utf8_lossy(&text).into_owned());
         files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
     }

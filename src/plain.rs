@@ -43,7 +43,7 @@ const CLEAR: &[&str] = &[
     "dirname",
 ];
 
-/// Commands that are as clear behind a pipe: at its beginning they would read a file.
+/// Commands that are clear behind a `|`, where they read what comes out of it, and no file.
 const FILTERS: &[&str] = &[
     "sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev",
 ];
@@ -84,17 +84,19 @@ pub fn runs_programs(text: &str) -> bool {
         if line.contains(['`', '<', '[']) {
             return true;
         }
-        let separated = line.replace("||", "\n").replace('|', "\n|").replace("$(", "\n");
-        let separated = separated.replace([';', '&', '(', ')'], "\n");
-        for (at, command) in separated.split("\n").enumerate() {
-            let piped = command.strip_prefix('|');
-            let Some(word) = piped.unwrap_or(command).split_whitespace().next() else { continue };
-            if piped.is_some() && FILTERS.contains(&word) {
-                continue;
+        let separated = line.replace("||", "\n").replace("$(", "\n").replace([';', '&', '(', ')'], "\n");
+        for (at, command) in separated.replace('|', "\n|").split("\n").enumerate() {
+            let (filters, command) = command.strip_prefix('|').map_or((false, command), |rest| (true, rest));
+            // Outside quotes these stand for the names of files.
+            let unquoted: String = command.split(['"', '\'']).step_by(2).collect();
+            if !filters && unquoted.contains(['*', '?']) {
+                return true;
             }
+            let Some(word) = command.split_whitespace().next() else { continue };
             // What follows a closed substitution on the same line belongs to the word before it.
             let quoted = at > 0 && word.starts_with(['"', '\'']);
-            if !quoted && !assigns(word) && !CLEAR.contains(&word) {
+            let clear = CLEAR.contains(&word) || filters && FILTERS.contains(&word);
+            if !quoted && !assigns(word) && !clear {
                 return true;
             }
         }
@@ -114,10 +116,6 @@ pub struct Plain {
 impl Plain {
     /// `None`: the text has something else at its top level, or something that could end bash or leave traces.
     pub fn of(text: &str) -> Option<Plain> {
-        // `lines` would hide it from what follows.
-        if text.contains('\r') {
-            return None;
-        }
         let mut plain = Plain { variables: Vec::new(), functions: Vec::new() };
         let mut lines = text.lines().zip(1_u32..);
         while let Some((line, number)) = lines.next() {
@@ -217,6 +215,7 @@ mod tests {
             "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
             "DEPENDS=$(cat_file_merge \"ROOTFS\" | sort -u)\n\nbuild() {\n\tgit describe\n}",
             "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
+            "V=$(cat_file_merge X | sed 's/#.*//' | grep -v '^$' | sort -u)",
             "prepare() { git x; }",
         ] {
             assert!(!runs_programs(clear), "{clear}");
@@ -225,11 +224,12 @@ mod tests {
             "VERSION=$(git describe)",
             "V=`date`",
             "V=$(< file)",
-            "V=$(head -n 1 file)",
-            "V=$(true || sort file)",
             "[ -e /x ] && A=1",
             "mapfile -t X < list",
             "date",
+            "V=$(sed -n 1p \"$SCRIPTDIR/version\")",
+            "V=$(echo $SCRIPTDIR/pkg/lib*)",
+            "for f in $SCRIPTDIR/pkg/*/build; do\nA=\"$A $f\"\ndone",
         ] {
             assert!(runs_programs(opaque), "{opaque}");
         }

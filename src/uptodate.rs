@@ -3,11 +3,10 @@
 //!
 //! Only an answer of "up to date" counts; anything else means that the plan has to be made.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use crate::config::Settings;
 use crate::digest::Digest;
@@ -17,11 +16,13 @@ use crate::load::Loaded;
 use crate::store;
 
 /// First bytes of the file; changes with its form.
-const MAGIC: &[u8] = b"mk up to date 2\n";
+const MAGIC: &[u8] = b"mk up to date 1\n";
 
 /// What was asked for, as one digest: a different question has a different answer.
 fn question(settings: &Settings, board: &str, product: &str, packages: &[String]) -> Digest {
+    let tree = settings.tree().map(|tree| tree.root().to_string_lossy().into_owned()).unwrap_or_default();
     let words = [
+        &tree,
         env!("CARGO_PKG_VERSION"),
         &crate::runtime::digest().to_string(),
         &format!("{:?}", settings.rooms),
@@ -41,7 +42,6 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
         let _ = fs_err::remove_file(&file);
         return Ok(());
     }
-    let now = SystemTime::now();
     let mut out = MAGIC.to_vec();
     let mut bytes = |text: &[u8]| {
         out.extend_from_slice(&(text.len() as u32).to_le_bytes());
@@ -59,7 +59,7 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
     environment.sort();
     environment.dedup();
     bytes(environment.join("\0").as_bytes());
-    // A variable that comes to be may be one that a recipe names.
+    // A name that is new to the environment may be one that a recipe asks for.
     let mut names: Vec<&str> = settings.environment.keys().map(String::as_str).collect();
     names.sort_unstable();
     bytes(names.join("\0").as_bytes());
@@ -75,10 +75,15 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
     }
     for (path, stat) in &seen {
         let view = path.starts_with(loaded.build_root.root());
-        let fresh = stat.is_some_and(|stat| !view && stat.too_fresh(now));
+        if stat.is_some_and(|stat| !view && stat.changed_since(loaded.began)) {
+            // It may have changed after it was read and before it was looked at: then everything is read once more.
+            let _ = fs_err::remove_file(&file);
+            return Ok(());
+        }
+        let fresh = stat.is_some_and(|stat| !view && stat.too_fresh(loaded.began));
         let content = match (fresh, path.is_file()) {
             (true, true) => Digest::of_file(path)?.0.to_vec(),
-            // A folder that changed a moment ago may change again unseen: then everything is looked at once more.
+            // A folder that changed a moment ago may change again unseen.
             (true, false) => {
                 let _ = fs_err::remove_file(&file);
                 return Ok(());
@@ -133,7 +138,7 @@ pub fn check(
             return None;
         }
     }
-    let names: HashSet<&[u8]> = next()?.split(|&b| b == 0).collect();
+    let names: BTreeSet<&[u8]> = next()?.split(|&b| b == 0).collect();
     if settings.environment.keys().any(|name| !names.contains(name.as_bytes())) {
         return None;
     }

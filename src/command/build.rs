@@ -75,7 +75,9 @@ pub fn build(
     let mut refused = None;
     if !nothing(&plan) {
         let due = loaded.graph.packages.iter().zip(&plan.packages);
-        hosttools::check(due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe))?;
+        hosttools::check(
+            due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe),
+        )?;
         // Every thread that read recipes has ended: the server is forked from a process with one.
         let started = RoomServer::start()?;
         if in_rooms {

@@ -195,7 +195,8 @@ impl Cleaner<'_> {
         for path in children(&root.failures()) {
             // The folder itself is in a store, named by the digest of the path by which it is seen.
             let name = Digest::of(path.as_os_str().as_encoded_bytes()).to_string();
-            let ours = |target: &PathBuf| target.file_name().is_some_and(|last| last.to_string_lossy() == name);
+            let ours =
+                |target: &PathBuf| target.file_name().is_some_and(|last| last.to_string_lossy() == name);
             let Some(target) = std::fs::read_link(&path).ok().filter(ours) else {
                 found.left.push((Part::Build, path));
                 continue;
@@ -332,7 +333,8 @@ impl Cleaner<'_> {
                 remove_tree(&root.state())?;
             }
             let folders = walkdir::WalkDir::new(root.toolchain()).contents_first(true).into_iter().flatten();
-            emptied.extend(folders.filter(|entry| entry.file_type().is_dir()).map(walkdir::DirEntry::into_path));
+            emptied
+                .extend(folders.filter(|entry| entry.file_type().is_dir()).map(walkdir::DirEntry::into_path));
             emptied.extend([root.failures(), root.deploy(), root.logs(), root.root().to_owned()]);
         }
         for folder in emptied {
@@ -421,14 +423,16 @@ fn tell(settings: &Settings, found: &Found, dry_run: bool) -> Result<()> {
             &serde_json::json!({ "removed": found.items, "bytes": bytes, "dry_run": dry_run, "left": found.left() }),
         );
     }
-    let below = |path: &Path| path.strip_prefix(settings.workspace.root()).unwrap_or(path).display().to_string();
+    let below =
+        |path: &Path| path.strip_prefix(settings.workspace.root()).unwrap_or(path).display().to_string();
     let mut rows: Vec<Vec<String>> =
         found.items.iter().map(|item| vec![below(&item.path), units::size(item.bytes)]).collect();
     let word = if dry_run { "would be removed" } else { "removed" };
     rows.push(vec![format!("{} {word}", units::size(bytes))]);
     output::data(&output::table(&rows))?;
     if !found.left.is_empty() && !settings.quiet {
-        let names: Vec<String> = found.left().into_iter().take(5).map(|path| format!("`{}`", below(path))).collect();
+        let names: Vec<String> =
+            found.left().into_iter().take(5).map(|path| format!("`{}`", below(path))).collect();
         let more = found.left.len() - names.len();
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         report::note(&format!("left alone, since `mk` did not make it: {}{more}", names.join(", ")));

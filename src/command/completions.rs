@@ -96,7 +96,11 @@ pub fn complete(settings: &Settings, typed: &Typed) -> Result<()> {
     output::data(
         &found
             .iter()
-            .map(|(word, help)| if help.is_empty() { format!("{word}\n") } else { format!("{word}\t{help}\n") })
+            .map(
+                |(word, help)| {
+                    if help.is_empty() { format!("{word}\n") } else { format!("{word}\t{help}\n") }
+                },
+            )
             .collect::<String>(),
     )
 }
@@ -176,14 +180,17 @@ fn read<'a>(definition: &'a Command, before: &'a [String]) -> Position<'a> {
         } else if word == "--" {
             position.only_words = true;
         } else if word.starts_with('-') && word.len() > 1 && !position.only_words {
-            let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            let (name, value) =
+                word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
             match (option(position.command, definition, name), value) {
                 (Some(option), Some(value)) => position.keep(option, value),
                 (Some(option), None) if option.get_action().takes_values() => position.option = Some(option),
                 _ => {}
             }
-        } else if let Some(below) =
-            position.command.find_subcommand(word).filter(|_| position.words.is_empty() && !position.only_words)
+        } else if let Some(below) = position
+            .command
+            .find_subcommand(word)
+            .filter(|_| position.words.is_empty() && !position.only_words)
         {
             position.command = below;
         } else {
@@ -218,7 +225,8 @@ fn option<'a>(command: &'a Command, definition: &'a Command, typed: &str) -> Opt
 
 /// Options of a command, the long form where there is one.
 fn options(command: &Command) -> Vec<(String, String)> {
-    let shown = command.get_arguments().filter(|argument| !argument.is_positional() && !argument.is_hide_set());
+    let shown =
+        command.get_arguments().filter(|argument| !argument.is_positional() && !argument.is_hide_set());
     shown
         .filter_map(|argument| {
             let name = match (argument.get_long(), argument.get_short()) {
@@ -232,7 +240,9 @@ fn options(command: &Command) -> Vec<(String, String)> {
 
 /// The argument at that place; the last one that takes many goes on.
 fn positional(command: &Command, place: usize) -> Option<&Arg> {
-    let last = || command.get_positionals().last().filter(|argument| matches!(argument.get_action(), ArgAction::Append));
+    let last = || {
+        command.get_positionals().last().filter(|argument| matches!(argument.get_action(), ArgAction::Append))
+    };
     command.get_positionals().nth(place).or_else(last)
 }
 

@@ -98,7 +98,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Ok(());
     }
     let what = target.map_or("anything".to_owned(), |(board, product)| format!("`{board} {product}`"));
-    Err(Error::new(Kind::Host, format!("{failed} of {} checks say that {what} cannot be built", checks.len())))
+    Err(Error::new(
+        Kind::Host,
+        format!("{failed} of {} checks say that {what} cannot be built", checks.len()),
+    ))
 }
 
 fn tell(settings: &Settings, checks: &[Check], missing: &[hosttools::Missing]) -> Result<()> {
@@ -139,8 +142,9 @@ fn bad(name: &'static str, error: &Error) -> Check {
 }
 
 fn kernel() -> Check {
-    let release =
-        nix::sys::utsname::uname().map(|uts| uts.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release = nix::sys::utsname::uname()
+        .map(|uts| uts.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
     let version: (u32, u32) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let check = Check::new("kernel", State::Ok, format!("Linux {release}"));
@@ -175,7 +179,11 @@ fn rooms(settings: &Settings, store: &Store) -> Result<Check> {
     let server = RoomServer::start()?;
     let scratch = tempfile::tempdir_in(store.root())?;
     let Err(why) = server.probe(scratch.path()) else {
-        return Ok(Check::new("rooms", State::Ok, "namespaces and overlayfs work on the store's file system"));
+        return Ok(Check::new(
+            "rooms",
+            State::Ok,
+            "namespaces and overlayfs work on the store's file system",
+        ));
     };
     let state = if settings.rooms == Rooms::Always { State::Bad } else { State::Advice };
     let mut check = Check::new("rooms", state, why)
@@ -188,7 +196,9 @@ fn rooms(settings: &Settings, store: &Store) -> Result<Check> {
     }
     let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !known.contains("overlay") {
-        check = check.hint("the kernel does not have overlayfs, or its module is not loaded: as root, `modprobe overlay`");
+        check = check.hint(
+            "the kernel does not have overlayfs, or its module is not loaded: as root, `modprobe overlay`",
+        );
     }
     Ok(check)
 }
@@ -230,8 +240,8 @@ fn needed_tools(
     let names: Vec<&str> = missing.iter().map(|missing| missing.tool.as_str()).collect();
     let mut check = Check::new("needed tools", State::Bad, format!("no {}", names.join(", ")));
     for missing in missing {
-        check = check
-            .hint(format!("`{}` is needed by {}", missing.tool, hosttools::users(&missing.packages)));
+        check =
+            check.hint(format!("`{}` is needed by {}", missing.tool, hosttools::users(&missing.packages)));
     }
     hosttools::remedies(&names).into_iter().fold(check, Check::hint)
 }

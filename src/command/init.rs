@@ -130,9 +130,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 /// Whether a folder has anything in it, beside what a version control system keeps there.
 fn holds_anything(folder: &Path) -> Result<bool> {
     match fs_err::read_dir(folder) {
-        Ok(mut entries) => {
-            Ok(entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != ".git")))
-        }
+        Ok(mut entries) => Ok(entries.any(|entry| entry.map_or(true, |entry| entry.file_name() != ".git"))),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error.into()),
     }

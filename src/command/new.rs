@@ -108,9 +108,13 @@ fn tell(
         System::Make(makefiles) if !makefiles.install => {
             "its makefile has no target `install`: say in `deploy` what goes where"
         }
-        _ => "look it over: version, licence and description are guesses, DEPENDS lacks the libraries that it needs",
+        _ => {
+            "look it over: version, licence and description are guesses, DEPENDS lacks the libraries that it needs"
+        }
     });
-    report::note(&format!("then `mk BOARD PRODUCT {package}` builds it, and its name in a file ROOTFS puts it into the image"));
+    report::note(&format!(
+        "then `mk BOARD PRODUCT {package}` builds it, and its name in a file ROOTFS puts it into the image"
+    ));
     Ok(())
 }
 
@@ -133,7 +137,8 @@ fn get(
     };
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (path, folder) = if let Some(source) = url.strip_prefix("apt:") {
-        let files = origin::from_apt(Path::new("apt-get"), source, scratch, &mut |_| (), cancelled).map_err(lack)?;
+        let files =
+            origin::from_apt(Path::new("apt-get"), source, scratch, &mut |_| (), cancelled).map_err(lack)?;
         let path = files.into_iter().find(|file| name(file).contains(".tar."));
         let path = path.ok_or_else(|| refused("apt gave no archive"))?;
         let exact = source.split('=').next().unwrap_or(source);
@@ -156,8 +161,14 @@ fn get(
             return Err(refused("a recipe cannot have `?` or `#` in the name of an archive"));
         }
         let (urls, digests) = ([url.to_owned()], []);
-        let request =
-            Request { package, file, urls: &urls, digests: &digests, dir: scratch, offline: settings.offline };
+        let request = Request {
+            package,
+            file,
+            urls: &urls,
+            digests: &digests,
+            dir: scratch,
+            offline: settings.offline,
+        };
         let fetched = mirrors::fetcher(settings, &[])?.fetch_new(&request, &mut |_, _| (), cancelled)?;
         (fetched.path, folder.to_owned())
     };
@@ -178,16 +189,22 @@ fn keep(archive: &Archive, download: &Path, package: &PackageName) -> Result<()>
     if path.exists() {
         let there = Digest::of_file(&path)?;
         if there != archive.digest {
-            return Err(Error::new(Kind::Fetch, format!("another `{}` is in `{}`", archive.file, download.display()))
-                .at(format!("there {there}"))
-                .at(format!("fetched {}", archive.digest))
-                .hint("find out which of them is right, and move the other one away"));
+            return Err(Error::new(
+                Kind::Fetch,
+                format!("another `{}` is in `{}`", archive.file, download.display()),
+            )
+            .at(format!("there {there}"))
+            .at(format!("fetched {}", archive.digest))
+            .hint("find out which of them is right, and move the other one away"));
         }
         return Ok(());
     }
     fs_err::rename(&archive.path, &path)?;
     let digest = Some(archive.digest);
-    downloads::remember(download, &downloads::Record { digest, package: package.clone(), file: archive.file.clone() })
+    downloads::remember(
+        download,
+        &downloads::Record { digest, package: package.clone(), file: archive.file.clone() },
+    )
 }
 
 /// The version in an archive's name: what follows the name and a separator, or the first number in it.
@@ -212,7 +229,9 @@ fn version(file: &str, package: &str) -> String {
     }
     let parts = stem.match_indices(['-', '_']).map(|(at, _)| &stem[at + 1..]);
     let found = parts.into_iter().map(plain).find(|rest| number(rest));
-    found.or_else(|| stem.find(|c: char| c.is_ascii_digit()).map(|at| stem[at..].to_owned())).unwrap_or_default()
+    found
+        .or_else(|| stem.find(|c: char| c.is_ascii_digit()).map(|at| stem[at..].to_owned()))
+        .unwrap_or_default()
 }
 
 /// A text inside double quotes of bash.
@@ -324,7 +343,8 @@ impl Recipe<'_> {
             System::Configure { host } => {
                 let host = if *host { " --host=\"$TARGET\"" } else { "" };
                 let build = [
-                    "CHOST=\"$TARGET\" CC=\"$TARGET-gcc\" AR=\"$TARGET-ar\" RANLIB=\"$TARGET-ranlib\" \\".to_owned(),
+                    "CHOST=\"$TARGET\" CC=\"$TARGET-gcc\" AR=\"$TARGET-ar\" RANLIB=\"$TARGET-ranlib\" \\"
+                        .to_owned(),
                     format!("\t\"$1/configure\" --prefix=\"\"{host}"),
                     make.to_owned(),
                 ];
