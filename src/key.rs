@@ -244,13 +244,12 @@ impl Ingredients<'_> {
                 Some(folder) => PathBuf::from(folder),
                 None => path,
             };
-        // What is sourced is known as such.
         let counts = |path: &PathBuf| {
             let in_packages = path.starts_with("pkg");
-            path.components().count() > usize::from(in_packages)
-                && !(in_packages && path.ends_with("build"))
-                && !path.starts_with(&own)
-                && !recipe.evaluated.sources.contains(path)
+            let too_wide = path.components().count() <= usize::from(in_packages);
+            // What is sourced is known as such.
+            let known = recipe.evaluated.sources.contains(path) || in_packages && path.ends_with("build");
+            !too_wide && !known && !path.starts_with(&own)
         };
         named.map(whole).filter(counts).collect()
     }
