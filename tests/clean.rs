@@ -207,7 +207,9 @@ fn a_package_is_cleaned_alone() {
         let (status, _, err) = place.mk("clean --deploy --logs --downloads thing");
         assert_eq!(status, 0, "{err}");
         assert!(!place.has("generic-demo/deploy/thing") && place.has("generic-demo/deploy/hello"));
-        assert!(!place.has("generic-demo/log/thing-deploy.log") && place.has("generic-demo/log/hello-deploy.log"));
+        assert!(
+            !place.has("generic-demo/log/thing-deploy.log") && place.has("generic-demo/log/hello-deploy.log")
+        );
         assert!(!place.has("download/thing-1.tar"));
         place.builds();
         assert!(place.has("generic-demo/deploy/thing"));
@@ -242,7 +244,9 @@ fn a_link_of_somebody_else_is_not_followed() {
         fs_err::create_dir_all(to.parent().unwrap()).unwrap();
         fs_err::os::unix::fs::symlink(&precious, to).unwrap();
     };
-    for path in ["generic-demo/deploy/other", "generic-demo/failed/hello", "src/thing-1", "generic-demo/toolchain/x"] {
+    for path in
+        ["generic-demo/deploy/other", "generic-demo/failed/hello", "src/thing-1", "generic-demo/toolchain/x"]
+    {
         link(path);
     }
     assert_eq!(place.mk("clean --all").0, 0);

@@ -74,7 +74,8 @@ fn examples_can_be_typed() {
 #[test]
 fn every_command_has_a_manual_page() {
     let dir = tempfile::tempdir().unwrap();
-    let output = Command::new(MK).args(["man", "man1"]).current_dir(dir.path()).env("HOME", "/").output().unwrap();
+    let output =
+        Command::new(MK).args(["man", "man1"]).current_dir(dir.path()).env("HOME", "/").output().unwrap();
     assert!(output.status.success(), "{output:?}");
     let page = |name: &str| fs_err::read_to_string(dir.path().join("man1").join(name)).unwrap();
     assert!(page("mk.1").starts_with(".ie") || page("mk.1").contains(".TH mk 1"));
@@ -97,7 +98,9 @@ fn every_command_has_a_manual_page() {
 /// A tree with two boards, of which each product supports some, and a workspace with one build root.
 fn tree() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["board/pi4", "board/qemu", "product/router", "product/camera", "pkg/zlib", "pkg/zstd", "pkg/curl"] {
+    for folder in
+        ["board/pi4", "board/qemu", "product/router", "product/camera", "pkg/zlib", "pkg/zstd", "pkg/curl"]
+    {
         fs_err::create_dir_all(dir.path().join(folder)).unwrap();
     }
     fs_err::create_dir_all(dir.path().join("work/pi4-router/.mk")).unwrap();
@@ -191,7 +194,13 @@ fn completions_work_in_the_shells_that_are_here() {
     let run = |shell: &str, script: &str| {
         let program = Path::new(MK).parent().unwrap();
         let output = Command::new(shell)
-            .args(if shell == "bash" { ["--norc", "-c"] } else if shell == "zsh" { ["-f", "-c"] } else { ["--no-config", "-c"] })
+            .args(if shell == "bash" {
+                ["--norc", "-c"]
+            } else if shell == "zsh" {
+                ["-f", "-c"]
+            } else {
+                ["--no-config", "-c"]
+            })
             .arg(script)
             .current_dir(dir.path().join("work"))
             .env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()))
