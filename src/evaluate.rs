@@ -329,7 +329,7 @@ impl<'a> Worker<'a> {
         let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
         for variable in evaluated.variables.values_mut().chain(set) {
             if variable.value.contains(&*real) {
-                variable.value = variable.value.replace(&*real, room::TREE);
+                variable.value = replace_path(&variable.value, &real, room::TREE);
             }
         }
     }
@@ -560,7 +560,7 @@ impl<'a> Worker<'a> {
             evaluated.options.clear();
         }
         evaluated.history = history(records, tree);
-        evaluated.options = evaluated.options.replace(&*tree.root().to_string_lossy(), room::TREE);
+        evaluated.options = replace_path(&evaluated.options, &tree.root().to_string_lossy(), room::TREE);
         if recipe.is_some() {
             let given =
                 self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
@@ -1035,9 +1035,29 @@ pub fn evaluate(
     Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })
 }
 
+/// Puts `to` in place of the path `from`, but not of the beginning of a longer name: `/tree/x`, not `/trees`.
+fn replace_path(text: &str, from: &str, to: &str) -> String {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || "._-+@".contains(c));
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(from) {
+        out.push_str(before);
+        out.push_str(if goes_on(after) { from } else { to });
+        rest = after;
+    }
+    out + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_replaced_and_one_that_begins_like_it_is_not() {
+        let of = |text| replace_path(text, "/a/t", "/mk/tree");
+        assert_eq!(of("/a/t /a/t/x -I/a/t:/a/t"), "/mk/tree /mk/tree/x -I/mk/tree:/mk/tree");
+        assert_eq!(of("/a/tool file:///a/t-1/x /a/t.d"), "/a/tool file:///a/t-1/x /a/t.d");
+    }
 
     #[test]
     fn declarations_of_every_form_are_read() {
