@@ -29,7 +29,6 @@ fn settings(tree: &Tree) -> Settings {
         jobs: 2,
         keep_going: false,
         offline: true,
-        mirrors: Vec::new(),
         rooms: Rooms::Auto,
         format: Format::Human,
         quiet: true,
