@@ -352,7 +352,7 @@ impl Cleaner<'_> {
         if keys.exists() {
             write_atomically(&keys, &serde_json::to_vec(&used).unwrap_or_default())?;
         }
-        match std::fs::remove_file(root.state().join("up-to-date")) {
+        match fs_err::remove_file(root.state().join("up-to-date")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
