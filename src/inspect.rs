@@ -119,9 +119,8 @@ const PREFIXES: &[&str] = &["INSTALL_TOP", "INSTALL_ROOT", "INSTALL_PREFIX", "pr
 fn makefiles(folder: &Path, first: &str) -> Makefiles {
     let first = text(&folder.join(first));
     let mut all = first.clone();
-    for entry in
-        walkdir::WalkDir::new(folder).min_depth(2).max_depth(2).sort_by_file_name().into_iter().flatten()
-    {
+    let below = walkdir::WalkDir::new(folder).min_depth(2).max_depth(2).sort_by_file_name();
+    for entry in below.into_iter().flatten() {
         let name = entry.file_name().to_string_lossy();
         if MAKEFILES.contains(&name.as_ref()) || name.ends_with(".mk") {
             all.push_str(&text(entry.path()));
@@ -376,7 +375,7 @@ fn from_readme(folder: &Path) -> Option<String> {
     };
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let paragraphs = lines.split(|line| line.is_empty()).filter_map(|lines| {
-        let lines = &lines[lines.iter().position(|line| prose(line))?..];
+        let lines = &lines[lines.iter().position(prose)?..];
         Some(lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" "))
     });
     paragraphs.take(4).find_map(|paragraph| {

@@ -226,7 +226,8 @@ fn version(file: &str, package: &str) -> String {
         return plain(stem);
     }
     if let Some(rest) = stem.strip_prefix(package).and_then(|rest| rest.strip_prefix(['-', '_'])) {
-        if !rest.is_empty() {
+        // A commit may begin with a letter.
+        if number(&plain(rest)) || !rest.is_empty() && rest.chars().all(|c| c.is_ascii_hexdigit()) {
             return plain(rest);
         }
     }
@@ -460,7 +461,7 @@ mod tests {
             ("tcl8.6.13-src.tar.gz", "tcl", "8.6.13"),
             ("sqlite-autoconf-3400100.tar.gz", "sqlite", "3400100"),
             ("boost_1_80_0.tar.bz2", "boost", "1_80_0"),
-            ("tool-0123456789ab.tar", "tool", "0123456789ab"),
+            ("tool-abcdef012345.tar", "tool", "abcdef012345"),
             ("thing.zip", "thing", ""),
         ] {
             assert_eq!(version(file, package), expected, "{file}");
