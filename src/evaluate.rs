@@ -188,6 +188,8 @@ struct Worker<'a> {
     plain: String,
     /// Takes the bash text of a batch.
     script: PathBuf,
+    /// Takes a copy of a recipe that bash would not take as it is.
+    copy: PathBuf,
     _scratch: tempfile::TempDir,
 }
 
@@ -242,6 +244,7 @@ impl<'a> Worker<'a> {
             host: String::new(),
             plain: String::new(),
             script: scratch.path().join("batch"),
+            copy: scratch.path().join("copy"),
             _scratch: scratch,
         };
         worker.set_up()?;
@@ -377,14 +380,14 @@ impl<'a> Worker<'a> {
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
         }
-        if own.split_once('\n').is_some_and(|(first, _)| first.ends_with('\r')) {
-            let shown = self.setting.tree.show(&recipe);
-            return Err(Error::new(
-                Kind::Recipe,
-                format!("{shown}:1: lines end in carriage return and newline, which bash does not take"),
-            )
-            .hint(format!("`sed -i 's/\\r$//' {shown}` puts that right")));
-        }
+        // Bash takes the carriage return for a part of the last word: it is given a copy without.
+        let readable = match without_carriage_returns(&own) {
+            Some(text) => {
+                fs_err::write(&self.copy, text)?;
+                self.copy.clone()
+            }
+            None => recipe.clone(),
+        };
         for text in texts_below(&self.setting.tree.package(package.as_str())) {
             texts.push_str(&text);
         }
@@ -398,7 +401,7 @@ impl<'a> Worker<'a> {
             if identifiers(&texts).any(|name| name == "OS_RELEASE") {
                 words.push(format!("OS_RELEASE={}", (self.setting.release)()));
             }
-            let records = self.ask(package.as_str(), &recipe.to_string_lossy(), &words)?;
+            let records = self.ask(package.as_str(), &readable.to_string_lossy(), &words)?;
             let noise = self.heard_noise()?;
             let mut evaluated = self.read(&records, Some((&recipe, &noise)))?;
             evaluated.noise = noise;
@@ -544,7 +547,9 @@ impl<'a> Worker<'a> {
                 "function" => {
                     let mut parts = value.splitn(3, ' ');
                     if let (Some(name), Some(line), Some(file)) = (parts.next(), parts.next(), parts.next()) {
-                        let file = tree.show(Path::new(file));
+                        let copied = Path::new(file) == self.copy;
+                        let recipe = recipe.map(|(recipe, _)| recipe).filter(|_| copied);
+                        let file = tree.show(recipe.unwrap_or(Path::new(file)));
                         function = Some((name.to_owned(), file, line.parse().unwrap_or(0)));
                     }
                 }
@@ -863,6 +868,12 @@ fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
     }
     let end = i.min(text.len());
     (Some(String::from_utf8_lossy(&out).into_owned()), text.get(end..).unwrap_or(""))
+}
+
+/// A recipe's text with plain line ends, where every line of it ends in carriage return and newline.
+pub fn without_carriage_returns(text: &str) -> Option<String> {
+    text.split_once('\n').filter(|(first, _)| first.ends_with('\r'))?;
+    Some(text.replace("\r\n", "\n"))
 }
 
 /// A word that bash reads back as `text`.

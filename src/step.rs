@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::quote;
+use crate::evaluate::{quote, without_carriage_returns};
 use crate::event::Frame;
 use crate::filedigest::link_into;
 use crate::layout::room as inside;
@@ -204,6 +204,10 @@ pub fn tree_mounts(
     let folder = Path::new("pkg").join(recipe.name.as_str());
     let own = shown(loaded.tree.package(recipe.name.as_str()), loaded.tree.root(), report)?;
     let mut mounts = vec![bind(own, tree.join(&folder), false)];
+    let text = fs_err::read_to_string(loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
+    if let Some(text) = without_carriage_returns(&text) {
+        mounts.push(Mount::File { to: tree.join(&folder).join("build"), text });
+    }
     let mut others = recipe.other_folders();
     let seen =
         |path: &PathBuf| path.starts_with(&folder) || others.iter().any(|other| path.starts_with(other));
