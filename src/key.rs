@@ -238,14 +238,20 @@ impl Ingredients<'_> {
         let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
         let rests = starts.iter().flat_map(|start| texts.match_indices(start.as_str()));
         let named = rests.filter_map(|(at, start)| plain_path(&texts[at + start.len()..]));
-        // Recipes that are sourced are known as such.
+        // Configuration is one thing, wherever in it a recipe looks.
+        let whole =
+            |path: PathBuf| match ["board", "product"].into_iter().find(|folder| path.starts_with(folder)) {
+                Some(folder) => PathBuf::from(folder),
+                None => path,
+            };
         let counts = |path: &PathBuf| {
             let in_packages = path.starts_with("pkg");
-            path.components().count() > usize::from(in_packages)
-                && !(in_packages && path.ends_with("build"))
-                && !path.starts_with(&own)
+            let too_wide = path.components().count() <= usize::from(in_packages);
+            // What is sourced is known as such.
+            let known = recipe.evaluated.sources.contains(path) || in_packages && path.ends_with("build");
+            !too_wide && !known && !path.starts_with(&own)
         };
-        named.filter(counts).collect()
+        named.map(whole).filter(counts).collect()
     }
 
     /// Everything but the outputs of other packages and what steps ask for while they run.

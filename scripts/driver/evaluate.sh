@@ -107,7 +107,7 @@ mk_trace() {
 	[ "$BASH_SUBSHELL" = "$mk_level" ] || return 0
 	for ((mk_i = 1; mk_i < ${#FUNCNAME[@]}; mk_i++)); do
 		case "${FUNCNAME[mk_i]}" in
-		source | . | include_merge | include_override | include_pkg | mk_evaluate | mk_unwatch | main) ;;
+		source | . | include_merge | include_override | include_pkg | mk_* | main) ;;
 		*) return 0 ;;
 		esac
 		if [ -z "$mk_at" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_LIBRARY" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_EVALUATE" ]; then
