@@ -246,7 +246,7 @@ fn a_link_of_somebody_else_is_not_followed() {
     let link = |to: &str| {
         let to = place.at("work").join(to);
         fs_err::create_dir_all(to.parent().unwrap()).unwrap();
-        let _ = std::fs::remove_file(&to);
+        let _ = fs_err::remove_file(&to);
         fs_err::os::unix::fs::symlink(&precious, to).unwrap();
     };
     for path in
