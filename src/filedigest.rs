@@ -55,6 +55,12 @@ impl Stat {
         self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
     }
 
+    /// Whether it changed between these times for certain.
+    pub fn changed_between(&self, from: SystemTime, until: SystemTime) -> bool {
+        let time = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
+        time(from) < self.ctime && self.ctime <= time(until)
+    }
+
     /// Whether it may have changed after `then`, as far as the times of files tell.
     pub fn changed_since(&self, then: SystemTime) -> bool {
         let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);

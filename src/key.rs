@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::evaluate::{Evaluated, identifiers, texts_below};
-use crate::filedigest::FileDigests;
+use crate::filedigest::{FileDigests, Stat};
 use crate::layout::{Tree, room};
 use crate::recipe::Recipe;
 
@@ -171,10 +172,6 @@ impl Ingredients<'_> {
                 }
             }
         };
-        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
-        for source in &recipe.evaluated.sources {
-            self.digests.note(&self.tree.root().join(source));
-        }
         let texts = self.texts(recipe);
         for text in texts
             .iter()
@@ -195,7 +192,7 @@ impl Ingredients<'_> {
             let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
             for name in named.chain(looked_up) {
                 self.digests.note(&place.join(&name));
-                if let Ok(text) = fs_err::read_to_string(place.join(&name)) {
+                if let Ok(text) = fs_err::read_to_string(place.join(name)) {
                     add(&mut names, &mut fresh, &text);
                 }
             }
@@ -284,7 +281,10 @@ impl Ingredients<'_> {
             .collect();
         for (name, variable) in &recipe.evaluated.variables {
             let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
-            let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS");
+            // As a set they count anyway; a step that names them sees their order too.
+            let named = in_functions.contains(name.as_str())
+                || name == "DEPENDS" && in_functions.contains("dependencies");
+            let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS") && !named;
             if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 manifest.set(format!("variable {name}"), described(&variable.flags, &variable.value));
             }
@@ -330,6 +330,40 @@ impl Ingredients<'_> {
             manifest.set(format!("tool {tool}"), self.tool(tool)?);
         }
         Ok(manifest)
+    }
+
+    /// Something that a package was built from and that changed since `began`, when the inputs were looked at: what came
+    /// out may then be of the old or of the new. `own`: the manifest as it was. `discovered`: what steps asked for.
+    pub fn changed_meanwhile(
+        &self,
+        recipe: &Recipe,
+        own: &Manifest,
+        discovered: &[String],
+        began: SystemTime,
+    ) -> Result<Option<String>> {
+        let now = self.manifest(recipe)?;
+        let labels: BTreeSet<&String> = own.0.keys().chain(now.0.keys()).collect();
+        if let Some(label) = labels.into_iter().find(|label| own.0.get(*label) != now.0.get(*label)) {
+            return Ok(Some(label.clone()));
+        }
+        let below = |path: &PathBuf| self.tree.root().join(path);
+        let mut paths = vec![self.tree.recipe(recipe.name.as_str())];
+        paths.extend(recipe.evaluated.sources.iter().map(below));
+        for input in discovered {
+            match input.split_once(' ') {
+                Some(("lookup", name)) => paths.extend(self.places.iter().map(|place| place.join(name))),
+                Some((_, path)) => paths.push(below(&path.into())),
+                None => {}
+            }
+        }
+        // What claims to be of the future was there before the clock was set back.
+        let until = SystemTime::now();
+        let files = paths.iter().flat_map(|path| walkdir::WalkDir::new(path).follow_root_links(true));
+        let changed = files.flatten().find(|entry| {
+            let stat = fs_err::metadata(entry.path()).map(|meta| Stat::of(&meta));
+            stat.is_ok_and(|stat| stat.changed_between(began, until))
+        });
+        Ok(changed.map(|entry| self.tree.show(entry.path())))
     }
 
     /// What a configuration name is in each of the places, most specific first; `-` where it is absent.

@@ -68,6 +68,12 @@ impl Job<'_> {
         inputs.extend(self.state(place).prepare_inputs.iter().cloned());
         inputs.sort();
         inputs.dedup();
+        let ingredients = self.planner.ingredients;
+        if let Some(what) = ingredients.changed_meanwhile(recipe, &own, &inputs, self.loaded.began)? {
+            remove_tree(&work)?;
+            let text = format!("`{what}` was changed while it was built from that");
+            return Err(Error::new(Kind::Build, text).hint("run `mk` again; nothing was kept").into());
+        }
         let seconds = began.elapsed().as_secs_f64();
         let entry = self.publish(place, &work, &own, &whole, &inputs, seconds)?;
         remove_tree(&work)?;

@@ -709,3 +709,45 @@ fn doing_nothing_quickly_misses_no_change() {
     let ran = tree.mk(&format!("--format json --tree {} tiny demo", other.display()));
     assert_eq!(built_of(&ran.stdout), ["release-tiny"], "another tree");
 }
+
+#[test]
+fn what_is_changed_while_it_is_built_is_kept_under_no_key() {
+    type Change<'a> = (&'a str, &'a str, &'a str);
+    let changes: [Change<'_>; 4] = [
+        ("the recipe", "pkg/release-tiny/build", "build() { echo new > \"$2/file\"; }"),
+        ("a file of the package", "pkg/release-tiny/text", "new\n"),
+        ("what a step looked up", "board/tiny/conf", "new\n"),
+        ("a sourced file", "pkg/shared/more", "MORE=new\n"),
+    ];
+    for (what, path, text) in changes {
+        let tree = Tree::new()
+            .file("pkg/shared/more", "MORE=old\n")
+            .file("board/tiny/conf", "old\n")
+            .file("pkg/release-tiny/text", "old\n")
+            .package("dep", "build() { echo dep > \"$2/dep\"; }")
+            .package(
+                "release-tiny",
+                r#"DEPENDS=dep
+                source "$SCRIPTDIR/pkg/shared/more"
+                build() {
+                    local name=conf
+                    cat "$SCRIPTDIR/pkg/$PKGNAME/text" > "$2/file"
+                    cat_file_override "$name" >> "$2/file"
+                    echo begun
+                    # The test writes it there: a room sees the store.
+                    until [ -e "$PKGDEPLOYDIR/dep/go" ]; do sleep 0.01; done
+                }"#,
+            );
+        let child = tree.command(&["-q", "tiny", "demo"]).stderr(Stdio::piped()).spawn().unwrap();
+        let log = tree.built("log/release-tiny-build.log");
+        until(|| fs_err::read_to_string(&log).is_ok_and(|text| text.contains("begun")));
+        tree.write(path, text);
+        fs_err::write(entry(&tree, "dep").join("deploy/go"), "").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{what}: {said}");
+        assert!(said.contains("was changed while it was built from that"), "{what}: {said}");
+        assert_eq!(build(&tree), ["release-tiny"], "{what}");
+        assert_eq!(build(&tree), NOTHING, "{what}");
+    }
+}

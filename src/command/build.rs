@@ -74,6 +74,16 @@ pub fn build(
     let mut server = None;
     let mut refused = None;
     if !nothing(&plan) {
+        if !store.is_writable() {
+            let count = plan.packages.iter().filter(|planned| planned.action != Action::Reuse).count();
+            let text = format!(
+                "{count} packages have to be built, and store `{}` cannot be written",
+                store.root().display()
+            );
+            return Err(
+                Error::new(Kind::Host, text).hint("name one that can be written with --store or MK_STORE")
+            );
+        }
         let due = loaded.graph.packages.iter().zip(&plan.packages);
         hosttools::check(
             due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe),
@@ -112,7 +122,7 @@ pub fn build(
         store.sweep();
         show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
-        uptodate::remember(settings, &loaded, packages)?;
+        let _ = uptodate::remember(settings, &loaded, packages);
         tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
     };
@@ -165,11 +175,10 @@ pub fn build(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let mut finished =
-        show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+    let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
     remember(&loaded, &store);
     if success {
-        finished = finished.and_then(|()| uptodate::remember(settings, &loaded, packages));
+        let _ = uptodate::remember(settings, &loaded, packages);
     }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
