@@ -193,6 +193,9 @@ fn each_option_takes_its_own_part() {
         assert!(!place.has("download/thing-1.tar") && place.has("generic-demo/deploy/hello"));
         assert_eq!(place.mk("clean --src").0, 0);
         assert!(!place.has("src") && place.has("generic-demo/deploy/hello"));
+        // What is seen of the store comes back, copies of sources only when they are needed.
+        place.builds();
+        assert_eq!(place.has("src/thing-1"), place.rooms == "always");
         assert_eq!(place.mk("clean --deploy").0, 0);
         assert!(!place.has("generic-demo/deploy") && !place.has("generic-demo/toolchain"));
         place.builds();
@@ -204,13 +207,14 @@ fn each_option_takes_its_own_part() {
 fn a_package_is_cleaned_alone() {
     for place in Place::both() {
         place.builds();
-        let (status, _, err) = place.mk("clean --deploy --logs --downloads thing");
+        let (status, _, err) = place.mk("clean --deploy --logs --src --downloads thing");
         assert_eq!(status, 0, "{err}");
         assert!(!place.has("generic-demo/deploy/thing") && place.has("generic-demo/deploy/hello"));
         assert!(
             !place.has("generic-demo/log/thing-deploy.log") && place.has("generic-demo/log/hello-deploy.log")
         );
         assert!(!place.has("download/thing-1.tar"));
+        assert!(!place.has("src/thing-1") && place.has("src/gift-1"));
         place.builds();
         assert!(place.has("generic-demo/deploy/thing"));
     }
@@ -242,6 +246,7 @@ fn a_link_of_somebody_else_is_not_followed() {
     let link = |to: &str| {
         let to = place.at("work").join(to);
         fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        let _ = fs_err::remove_file(&to);
         fs_err::os::unix::fs::symlink(&precious, to).unwrap();
     };
     for path in
