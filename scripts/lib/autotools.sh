@@ -1,8 +1,7 @@
 # Packages that are configured by a script from autoconf.
 
 # run_configure SRC [ARG…]: configures the package in SRC for the target, in the
-# working folder. Programs go to /bin, data to /share; libraries are shared only;
-# messages are English.
+# working folder. Programs go to /bin, data to /share; libraries are shared only.
 run_configure() {
 	local src="$1"
 	shift
@@ -12,11 +11,19 @@ run_configure() {
 		--bindir=/bin --sbindir=/bin --sysconfdir=/etc
 		--libexecdir=/lib/libexec --datarootdir=/share --datadir=/share
 		--sharedstatedir=/share --includedir=/include
-		--enable-shared --disable-static --disable-nls --disable-dependency-tracking
+		--enable-shared --disable-static
 	)
 
 	# configure would take the host's C++ compiler where the target has none
 	command -v "$TARGET-g++" >/dev/null || args+=(CXX=no)
 
 	"$src/configure" "${args[@]}" "$@"
+}
+
+# run_autotools SRC [ARG…]: as run_configure, for a script that is really autoconf's: messages are English, and nothing is
+# remembered of which file includes which, since a package is compiled once.
+run_autotools() {
+	local src="$1"
+	shift
+	run_configure "$src" --disable-nls --disable-dependency-tracking "$@"
 }
