@@ -324,6 +324,12 @@ fn read_how(
     let mut recipes = BTreeMap::new();
     for (name, evaluated) in evaluation.recipes {
         let mut recipe = Recipe::new(name.clone(), evaluated)?;
+        // Archives are fetched outside of rooms: one that lies in the tree is found where the tree is.
+        let in_room = format!("file://{}/", room::TREE);
+        let here = format!("file://{}/", tree.root().display());
+        for url in recipe.source.iter_mut().flat_map(|source| &mut source.urls) {
+            *url = url.replace(&in_room, &here);
+        }
         if !follow {
             recipe.depends.clear();
         }

@@ -1006,3 +1006,21 @@ fn without_rooms_results_stay_in_the_build_root() {
     tree.mk("-q --rooms never tiny demo a").is("");
     assert!(tree.built(".mk/store/entry").is_dir() && !tree.at("store/entry").exists());
 }
+
+#[test]
+fn an_archive_in_the_tree_is_found_by_a_url_that_says_so() {
+    for tree in Tree::both() {
+        let tree = tree.archive("a-1.tar.gz", &[("a-1/file", "text\n")]);
+        let (archive, folder) = (tree.at("archives/a-1.tar.gz"), tree.at("tree/archives"));
+        fs_err::create_dir_all(&folder).unwrap();
+        fs_err::copy(&archive, folder.join("a-1.tar.gz")).unwrap();
+        let digest = mk::digest::Digest::of_file(&archive).unwrap();
+        let tree = tree.package(
+            "a",
+            &format!(
+                "URL=\"file://$SCRIPTDIR/archives\"\nTARBALL=a-1.tar.gz\nSHA256SUM={digest}\nSRCDIR=a-1\n\nbuild() {{\n\tcat \"$1/file\"\n}}\n"
+            ),
+        );
+        tree.builds("a").logs("a", "build", "text\n");
+    }
+}
