@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Kind};
+use crate::evaluate::{quote, without_carriage_returns};
 use crate::job::{Job, Trouble, Worked};
 use crate::making::SYSROOT_PARTS;
 use crate::names::Step;
@@ -64,7 +65,14 @@ impl Job<'_> {
             }
         }
         let staged = stage::Snapshot::of(&places.toolchain);
-        fs_err::write(&places.prelude, step::prelude(self.loaded, recipe, &places, reachable))?;
+        let mut prelude = step::prelude(self.loaded, recipe, &places, reachable);
+        let text = fs_err::read_to_string(self.loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
+        if let Some(text) = without_carriage_returns(&text) {
+            let copy = work.join("recipe");
+            fs_err::write(&copy, text)?;
+            prelude.push_str(&format!("MK_RECIPE={}\n", quote(&copy.to_string_lossy())));
+        }
+        fs_err::write(&places.prelude, prelude)?;
         let mut steps = Vec::new();
         let source = self.state(place).source.clone();
         if let Some(source) = source {

@@ -404,12 +404,15 @@ impl Visit<'_> {
         self.console.send(user)?;
         let deadline = self.until(ANSWER);
         let mut nudge = Instant::now() + NUDGE;
-        while !self.console.at_prompt() {
+        loop {
             let text = self.console.new_text();
-            if find(text, b"assword:").is_some() {
-                self.console.send(password)?;
-            } else if find(text, b"incorrect").is_some() {
+            // First, since what comes after it may look like a shell's prompt.
+            if find(text, b"incorrect").is_some() {
                 return Err(Trouble::Row(format!("`{user}` was refused")));
+            } else if self.console.at_prompt() {
+                break;
+            } else if find(text, b"assword:").is_some() {
+                self.console.send(password)?;
             } else if Instant::now() > nudge {
                 // A message of the kernel may have come after the prompt: ask for another one.
                 self.console.send("")?;

@@ -109,6 +109,16 @@ struct Options {
     /// Follow the logs, each line marked with its package
     #[arg(short, long, global = true)]
     verbose: bool,
+    /// Seconds that reading one recipe may take
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MK_EVALUATION_LIMIT",
+        default_value = "20",
+        hide = true,
+        global = true
+    )]
+    evaluation_limit: u64,
 }
 
 /// A board and a product.
@@ -201,6 +211,41 @@ enum Command {
     /// Write manual pages
     #[command(after_help = "Examples:\n  mk man ~/.local/share/man/man1")]
     Man(command::man::Options),
+    /// Show what variables hold, where they were set and what that overrode
+    #[command(after_help = "Examples:
+  mk show qemu-x86_64 minimal                         what the configuration sets
+  mk show qemu-x86_64 minimal TARGET
+  mk show qemu-x86_64 minimal linux_headers           a recipe's variables, functions and files
+  mk show qemu-x86_64 minimal zlib URL --format plain   the bare value, for scripts")]
+    Show(command::show::Options),
+    /// List packages, boards or products, each with a line on what it is
+    #[command(after_help = "Examples:\n  mk list packages\n  mk list boards --format json")]
+    List(command::list::Options),
+    /// List what a package deployed, and what of it the image has
+    #[command(
+        after_help = "Examples:\n  mk files zlib\n  mk files zlib --build qemu-x86_64-minimal --format json"
+    )]
+    Files(command::files::Options),
+    /// Say which package put a file into the image
+    #[command(after_help = "Examples:\n  mk owner /bin/busybox\n  mk owner /usr/lib/libz.so.1")]
+    Owner(command::owner::Options),
+    /// Draw what needs what: as a tree, as DOT, JSON or a picture
+    #[command(after_help = "Examples:
+  mk graph qemu-x86_64 minimal
+  mk graph qemu-x86_64 minimal zlib --reverse      what needs zlib
+  mk graph qemu-x86_64 minimal --svg --color time > graph.svg
+  mk graph qemu-x86_64 minimal --dot | dot -Tpdf > graph.pdf")]
+    Graph(command::graph::Options),
+    /// Look for mistakes in recipes and in what they built
+    #[command(
+        after_help = "Exit code 1: something was found. `# lint: RULE: reason` on the line or the one above keeps a rule silent.
+
+Examples:
+  mk lint
+  mk lint zlib busybox --format json
+  mk lint --rules"
+    )]
+    Lint(command::lint::Options),
     /// Look for newer versions upstream
     #[command(after_help = CHECK_UPDATE)]
     CheckUpdate(command::check_update::Options),
@@ -263,8 +308,20 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
     };
-    let Options { tree, workspace, store, jobs, keep_going, offline, mirror, rooms, format, quiet, verbose } =
-        cli.options;
+    let Options {
+        tree,
+        workspace,
+        store,
+        jobs,
+        keep_going,
+        offline,
+        mirror,
+        rooms,
+        format,
+        quiet,
+        verbose,
+        evaluation_limit,
+    } = cli.options;
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -284,7 +341,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         verbose,
         mirrors: mirror,
         environment,
-        evaluation_limit: Duration::from_secs(20),
+        evaluation_limit: Duration::from_secs(evaluation_limit),
     };
     match cli.command {
         Command::Build { target, packages, trace } => {
@@ -305,6 +362,12 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Command::Completions(options) => command::completions::run(&options),
         Command::Complete(typed) => command::completions::complete(&settings, &typed),
         Command::Man(options) => command::man::run(&settings, &options),
+        Command::Show(options) => command::show::run(&settings, &options),
+        Command::List(options) => command::list::run(&settings, &options),
+        Command::Files(options) => command::files::run(&settings, &options),
+        Command::Owner(options) => command::owner::run(&settings, &options),
+        Command::Graph(options) => command::graph::run(&settings, &options),
+        Command::Lint(options) => command::lint::run(&settings, &options),
         Command::CheckUpdate(options) => command::check_update::run(&settings, &options),
         Command::Bump(options) => command::bump::run(&settings, &options),
         Command::Fetch(options) => command::fetch::run(&settings, &options),

@@ -11,12 +11,12 @@ pub fn commands(mut definition: Command) -> String {
     let mut text = String::from(
         "# Commands\n\nMade from the program's own help; `MK_UPDATE_DOCS=1 cargo test --test docs` writes it anew.\n",
     );
-    section(&definition, &definition.clone(), 0, &mut text);
+    section(&definition, 0, &mut text);
     text
 }
 
 /// One command with those below it.
-fn section(root: &Command, command: &Command, depth: usize, text: &mut String) {
+fn section(command: &Command, depth: usize, text: &mut String) {
     let mut add = |more: &str| text.push_str(more);
     let mut bare = command.clone();
     let name = bare.get_bin_name().unwrap_or(bare.get_name()).to_owned();
@@ -62,7 +62,7 @@ fn section(root: &Command, command: &Command, depth: usize, text: &mut String) {
         }
     }
     for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
-        section(root, below, depth + 1, text);
+        section(below, depth + 1, text);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong, as a user reads it: a sentence, where, what to do, and the exit code.
 //! Knows no other module.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A result whose error a user can act on.
@@ -94,15 +95,28 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        write!(f, "error: {}", harmless(&self.message))?;
         for line in &self.at {
-            write!(f, "\n  {line}")?;
+            write!(f, "\n  {}", harmless(line))?;
         }
         for hint in &self.hints {
-            write!(f, "\nhint: {hint}")?;
+            write!(f, "\nhint: {}", harmless(hint))?;
         }
         Ok(())
     }
+}
+
+/// Text without power over the terminal that it is shown on: control characters but newline and tab are written out.
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let odd = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut clean = String::with_capacity(text.len());
+    for c in text.chars() {
+        if odd(c) { clean.extend(c.escape_debug()) } else { clean.push(c) }
+    }
+    Cow::Owned(clean)
 }
 
 impl std::error::Error for Error {}
@@ -135,7 +149,7 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 }
 
 /// Edits (insert, delete, replace, swap neighbours) that turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
     for i in 0..=a.len() {
@@ -163,6 +177,11 @@ mod tests {
     fn a_slip_finds_its_name_and_a_strange_word_finds_none() {
         assert_eq!(nearest("opensll", ["openssl", "openssh", "zlib"]), Some("openssl"));
         assert_eq!(nearest("zebra", ["openssl", "openssh"]), None);
+    }
+
+    #[test]
+    fn what_is_shown_has_no_power_over_the_terminal() {
+        assert_eq!(harmless("a\x1b[2J\tb\nc\r\u{9b}"), "a\\u{1b}[2J\tb\nc\\r\\u{9b}");
     }
 
     #[test]

@@ -46,6 +46,19 @@ pub struct Function {
     pub text: String,
 }
 
+/// One place that set a variable, in the order in which bash came by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The variable.
+    pub name: String,
+    /// What it was set to; `None`: it was unset.
+    pub value: Option<Variable>,
+    /// The file, relative to the tree where it lies there; empty when it was none of the tree's.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+}
+
 /// What sourcing some bash text came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evaluated {
@@ -64,6 +77,9 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// Every assignment, where it was asked for (`Setting::history`).
+    #[serde(skip)]
+    pub history: Vec<Assignment>,
     /// Whether it may have run programs while it was read: then its inputs are not all known.
     pub opaque: bool,
 }
@@ -95,6 +111,8 @@ pub struct Setting<'a> {
     pub limit: Duration,
     /// Most bash processes at once.
     pub workers: usize,
+    /// Whether to find out where each variable was set, which is slower.
+    pub history: bool,
 }
 
 /// Names that mean something to every shell; a recipe that says them does not ask for the caller's.
@@ -170,6 +188,8 @@ struct Worker<'a> {
     plain: String,
     /// Takes the bash text of a batch.
     script: PathBuf,
+    /// Takes a copy of a recipe that bash would not take as it is.
+    copy: PathBuf,
     _scratch: tempfile::TempDir,
 }
 
@@ -200,6 +220,7 @@ impl<'a> Worker<'a> {
             .env("MK_LIBRARY", setting.runtime.library())
             .env("MK_EVALUATE", setting.runtime.evaluate())
             .env("MK_SCRATCH", scratch.path().join("names"))
+            .env("MK_HISTORY", if setting.history { "1" } else { "" })
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(noise.try_clone()?)
@@ -223,6 +244,7 @@ impl<'a> Worker<'a> {
             host: String::new(),
             plain: String::new(),
             script: scratch.path().join("batch"),
+            copy: scratch.path().join("copy"),
             _scratch: scratch,
         };
         worker.set_up()?;
@@ -307,15 +329,19 @@ impl<'a> Worker<'a> {
     /// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
     fn use_room_paths(&self, evaluated: &mut Evaluated) {
         let real = self.setting.tree.root().to_string_lossy();
-        for variable in evaluated.variables.values_mut() {
+        let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
+        for variable in evaluated.variables.values_mut().chain(set) {
             if variable.value.contains(&*real) {
-                variable.value = variable.value.replace(&*real, room::TREE);
+                variable.value = replace_path(&variable.value, &real, room::TREE);
             }
         }
     }
 
     /// What a recipe's top level does, if it is so plain that it needs no process of its own.
     fn plain(&self, package: &PackageName) -> Option<Plain> {
+        if self.setting.history {
+            return None;
+        }
         let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
         let plain = Plain::of(&text)?;
         let ours = |name: &str| {
@@ -354,6 +380,14 @@ impl<'a> Worker<'a> {
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
         }
+        // Bash takes the carriage return for a part of the last word: it is given a copy without.
+        let readable = match without_carriage_returns(&own) {
+            Some(text) => {
+                fs_err::write(&self.copy, text)?;
+                self.copy.clone()
+            }
+            None => recipe.clone(),
+        };
         for text in texts_below(&self.setting.tree.package(package.as_str())) {
             texts.push_str(&text);
         }
@@ -367,7 +401,7 @@ impl<'a> Worker<'a> {
             if identifiers(&texts).any(|name| name == "OS_RELEASE") {
                 words.push(format!("OS_RELEASE={}", (self.setting.release)()));
             }
-            let records = self.ask(package.as_str(), &recipe.to_string_lossy(), &words)?;
+            let records = self.ask(package.as_str(), &readable.to_string_lossy(), &words)?;
             let noise = self.heard_noise()?;
             let mut evaluated = self.read(&records, Some((&recipe, &noise)))?;
             evaluated.noise = noise;
@@ -403,6 +437,11 @@ impl<'a> Worker<'a> {
         request.push('\0');
         let broken = |_| Error::new(Kind::Host, "bash ended while recipes were evaluated");
         self.requests.write_all(request.as_bytes()).map_err(broken)?;
+        let what = match package {
+            "" => "a `TOOLCHAIN` file".to_owned(),
+            "=" => "one of several recipes".to_owned(),
+            package => format!("`pkg/{package}/build`"),
+        };
         let deadline = Instant::now() + self.setting.limit;
         let mut records = Vec::new();
         loop {
@@ -410,20 +449,13 @@ impl<'a> Worker<'a> {
                 return match self.child.try_wait()? {
                     None if Instant::now() >= deadline => Err(Error::new(
                         Kind::Recipe,
-                        format!(
-                            "`pkg/{package}/build` was not read to its end within {} s",
-                            self.setting.limit.as_secs()
-                        ),
+                        format!("{what} was not read to its end within {} s", self.setting.limit.as_secs()),
                     )
                     .hint("a recipe sets variables and defines functions; work belongs into the functions")),
                     _ => {
                         let noise = self.heard_noise()?;
                         let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
-                        Err(Error::new(
-                            Kind::Recipe,
-                            format!("bash ended while it read `pkg/{package}/build`"),
-                        )
-                        .at(last))
+                        Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
                     }
                 };
             };
@@ -515,7 +547,9 @@ impl<'a> Worker<'a> {
                 "function" => {
                     let mut parts = value.splitn(3, ' ');
                     if let (Some(name), Some(line), Some(file)) = (parts.next(), parts.next(), parts.next()) {
-                        let file = tree.show(Path::new(file));
+                        let copied = Path::new(file) == self.copy;
+                        let recipe = recipe.map(|(recipe, _)| recipe).filter(|_| copied);
+                        let file = tree.show(recipe.unwrap_or(Path::new(file)));
                         function = Some((name.to_owned(), file, line.parse().unwrap_or(0)));
                     }
                 }
@@ -530,7 +564,8 @@ impl<'a> Worker<'a> {
         if evaluated.options == self.plain {
             evaluated.options.clear();
         }
-        evaluated.options = evaluated.options.replace(&*tree.root().to_string_lossy(), room::TREE);
+        evaluated.history = history(records, tree);
+        evaluated.options = replace_path(&evaluated.options, &tree.root().to_string_lossy(), room::TREE);
         if recipe.is_some() {
             let given =
                 self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
@@ -584,19 +619,28 @@ impl<'a> Worker<'a> {
             let (file, rest) = line.split_once(": line ")?;
             let (number, message) = rest.split_once(": ")?;
             number.parse::<u32>().ok()?;
-            Some((format!("{}:{number}", self.setting.tree.show(Path::new(file))), message.to_owned()))
+            // What a helper could not do is told of the line that called it.
+            let ours = Path::new(file).starts_with(&self.setting.runtime.folder);
+            let place = (!ours).then(|| format!("{}:{number}", self.setting.tree.show(Path::new(file))));
+            let below = format!("{}/", self.setting.tree.root().display());
+            Some((place, message.strip_prefix(&below).unwrap_or(message).to_owned()))
         });
-        if let Some((place, message)) = said {
-            return Error::new(Kind::Recipe, format!("{place}: {message}"));
-        }
-        if let Some(failed) = failed {
-            let mut parts = failed.splitn(4, ' ');
-            let (status, line) = (parts.next().unwrap_or("?"), parts.next().unwrap_or("?"));
-            let (file, command) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-            let file = self.setting.tree.show(Path::new(file));
-            let message =
-                format!("{file}:{line}: `{command}` failed with status {status} while the recipe was read");
-            return Error::new(Kind::Recipe, message);
+        let failed = failed.map(|failed| {
+            let mut parts = failed.splitn(4, '\n').map(str::to_owned);
+            let mut next = || parts.next().unwrap_or_default();
+            let (status, line, file) = (next(), next(), next());
+            (status, format!("{}:{line}", self.setting.tree.show(Path::new(&file))), next())
+        });
+        match (said, failed) {
+            (Some((Some(place), message)), _) | (Some((None, message)), Some((_, place, _))) => {
+                return Error::new(Kind::Recipe, format!("{place}: {message}"));
+            }
+            (_, Some((status, place, command))) => {
+                let message =
+                    format!("{place}: `{command}` failed with status {status} while the recipe was read");
+                return Error::new(Kind::Recipe, message);
+            }
+            (_, None) => {}
         }
         let status = unfinished.map_or("0", String::as_str);
         Error::new(Kind::Recipe, format!("{shown}: exits with status {status} while it is read"))
@@ -605,7 +649,7 @@ impl<'a> Worker<'a> {
 }
 
 /// Variables that bash sets by itself.
-const BASH_VARIABLES: &[&str] = &[
+pub const BASH_VARIABLES: &[&str] = &[
     "BASH",
     "BASHOPTS",
     "BASHPID",
@@ -649,6 +693,91 @@ const BASH_VARIABLES: &[&str] = &[
     "REPLY",
     "OS_RELEASE",
 ];
+
+/// Who set what: differences between what was before a command and before the next, and assignments that changed nothing.
+fn history(records: &Records, tree: &Tree) -> Vec<Assignment> {
+    let mut found = Vec::new();
+    let mut before: Option<(&str, BTreeMap<String, Variable>)> = None;
+    let mut at = "";
+    for (word, value) in records {
+        match word.as_str() {
+            "at" => at = value,
+            "state" => {
+                let now = declarations(value);
+                if let Some((place, old)) = before.replace((at, now.clone())) {
+                    differences(place, &old, &now, tree, &mut found);
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn differences(
+    place: &str,
+    old: &BTreeMap<String, Variable>,
+    now: &BTreeMap<String, Variable>,
+    tree: &Tree,
+    found: &mut Vec<Assignment>,
+) {
+    let (at, command) = place.split_once('\n').unwrap_or((place, ""));
+    let (line, path) = at.split_once(' ').unwrap_or(("0", ""));
+    let last = line.parse().unwrap_or(0);
+    let same = assigned(command);
+    let names: BTreeSet<&String> = old.keys().chain(now.keys()).collect();
+    for name in names {
+        let own = BASH_VARIABLES.contains(&name.as_str())
+            || ["BASH_", "mk_", "MK_"].iter().any(|start| name.starts_with(start));
+        if own || (old.get(name) == now.get(name) && same != Some(name)) {
+            continue;
+        }
+        found.push(Assignment {
+            name: name.clone(),
+            value: now.get(name).cloned(),
+            file: if path.is_empty() { String::new() } else { tree.show(Path::new(path)) },
+            line: first_line(Path::new(path), last, name),
+        });
+    }
+}
+
+/// The variable that a command sets which is nothing but one assignment.
+fn assigned(command: &str) -> Option<&str> {
+    let end = command.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?;
+    let (name, rest) = command.split_at(end);
+    let value = rest.strip_prefix("+=").or_else(|| rest.strip_prefix('='))?;
+    let (mut single, mut double, mut escaped) = (false, false, false);
+    for c in value.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if !single => escaped = true,
+            '\'' if !double => single = !single,
+            '"' if !single => double = !double,
+            ' ' | '\t' if !single && !double => return None,
+            _ => {}
+        }
+    }
+    (!name.is_empty()).then_some(name)
+}
+
+/// Where an assignment begins: bash tells the line on which a command ends.
+fn first_line(path: &Path, last: u32, name: &str) -> u32 {
+    let text =
+        fs_err::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let is_set = |line: &str| {
+        let mut rest = line;
+        while let Some(at) = rest.find(name) {
+            let free = !rest[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+            rest = &rest[at + name.len()..];
+            if free && (rest.starts_with('=') || rest.starts_with("+=")) {
+                return true;
+            }
+        }
+        false
+    };
+    let lines: Vec<&str> = text.lines().take(last as usize).collect();
+    lines.iter().rposition(|line| is_set(line)).and_then(|at| u32::try_from(at + 1).ok()).unwrap_or(last)
+}
 
 /// Reads what `declare -p` printed. Unknown forms are passed over line by line.
 fn declarations(text: &str) -> BTreeMap<String, Variable> {
@@ -741,6 +870,12 @@ fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
     (Some(String::from_utf8_lossy(&out).into_owned()), text.get(end..).unwrap_or(""))
 }
 
+/// A recipe's text with plain line ends, where every line of it ends in carriage return and newline.
+pub fn without_carriage_returns(text: &str) -> Option<String> {
+    text.split_once('\n').filter(|(first, _)| first.ends_with('\r'))?;
+    Some(text.replace("\r\n", "\n"))
+}
+
 /// A word that bash reads back as `text`.
 pub fn quote(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:+,@%".contains(&b)) {
@@ -758,6 +893,8 @@ pub struct Evaluation {
     pub environment: Evaluated,
     /// Each recipe, by package.
     pub recipes: BTreeMap<PackageName, Evaluated>,
+    /// Those that could not be read.
+    pub failed: BTreeMap<PackageName, Error>,
     /// The first recipe whose inputs are not all known.
     pub opaque: Option<PackageName>,
 }
@@ -826,7 +963,8 @@ struct Queue {
 
 /// Evaluates `roots` and, with `follow`, all that they need in turn; each recipe once, several at a time.
 ///
-/// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package name.
+/// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package
+/// name. A recipe that cannot be read does not keep the others from being read.
 pub fn evaluate(
     setting: &Setting<'_>,
     roots: &[PackageName],
@@ -896,17 +1034,41 @@ pub fn evaluate(
         result
     })?;
     let queue = queue.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((_, error)) = queue.failed.into_iter().next() {
-        return Err(error);
-    }
-    let (host, environment) = queue.start.unwrap_or_default();
+    let (host, environment) = match queue.start {
+        Some(start) => start,
+        // Every bash that came up was lost to a recipe that cannot be read, or none comes up.
+        None => {
+            let fresh = Worker::start(setting)?;
+            (fresh.host.clone(), fresh.environment.clone())
+        }
+    };
     let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
-    Ok(Evaluation { host, environment, recipes: queue.found, opaque })
+    Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })
+}
+
+/// Puts `to` in place of the path `from`, but not of the beginning of a longer name: `/tree/x`, not `/trees`.
+fn replace_path(text: &str, from: &str, to: &str) -> String {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || "._-+@".contains(c));
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(from) {
+        out.push_str(before);
+        out.push_str(if goes_on(after) { from } else { to });
+        rest = after;
+    }
+    out + rest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_replaced_and_one_that_begins_like_it_is_not() {
+        let of = |text| replace_path(text, "/a/t", "/mk/tree");
+        assert_eq!(of("/a/t /a/t/x -I/a/t:/a/t"), "/mk/tree /mk/tree/x -I/mk/tree:/mk/tree");
+        assert_eq!(of("/a/tool file:///a/t-1/x /a/t.d"), "/a/tool file:///a/t-1/x /a/t.d");
+    }
 
     #[test]
     fn declarations_of_every_form_are_read() {

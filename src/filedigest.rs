@@ -102,7 +102,7 @@ impl FileDigests {
             .into_iter()
             .map(|Saved(path, stat, digest)| (path, Known { stat, digest, sure: true }))
             .collect();
-        FileDigests { known: Mutex::new(known), learnt: AtomicBool::new(false), seen: Mutex::default() }
+        FileDigests { known: Mutex::new(known), seen: Mutex::default(), learnt: AtomicBool::new(false) }
     }
 
     /// Saves what can be trusted next time, unless that is on disk already.

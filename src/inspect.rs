@@ -1,6 +1,7 @@
 //! What an unpacked source tells of itself: how it is built, under which licence it comes, what it is.
 //! Guesses from files and their texts, for a person to look over; knows nothing of recipes.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// How a source is built.
@@ -73,10 +74,11 @@ pub fn system(folder: &Path) -> System {
         System::Autoconf
     } else if has("meson.build") {
         System::Meson
+    } else if let Some(text) = configure.filter(|text| !has("CMakeLists.txt") || text.contains("CHOST")) {
+        // Beside CMake only where it knows what a cross compiler is.
+        System::Configure { host: text.contains("--host") }
     } else if has("CMakeLists.txt") {
         System::Cmake
-    } else if let Some(text) = configure {
-        System::Configure { host: text.contains("--host") }
     } else if has("configure.ac") || has("configure.in") {
         System::Autoreconf
     } else if let Some(makefile) = makefile {
@@ -84,6 +86,17 @@ pub fn system(folder: &Path) -> System {
     } else {
         System::Unknown
     }
+}
+
+/// The only folder right below that has a build system where `folder` itself has none, as some put it beside others.
+pub fn inner(folder: &Path) -> Option<PathBuf> {
+    if system(folder) != System::Unknown {
+        return None;
+    }
+    let mut inner = entries(folder)
+        .into_iter()
+        .filter(|path| path.is_dir() && !matches!(system(path), System::Unknown | System::Make(_)));
+    inner.next().filter(|_| inner.next().is_none())
 }
 
 const MAKEFILES: &[&str] = &["GNUmakefile", "makefile", "Makefile"];
@@ -106,12 +119,11 @@ const PREFIXES: &[&str] = &["INSTALL_TOP", "INSTALL_ROOT", "INSTALL_PREFIX", "pr
 fn makefiles(folder: &Path, first: &str) -> Makefiles {
     let first = text(&folder.join(first));
     let mut all = first.clone();
-    for entry in walkdir::WalkDir::new(folder).min_depth(2).max_depth(2).sort_by_file_name() {
-        if let Ok(entry) = entry {
-            let name = entry.file_name().to_string_lossy();
-            if MAKEFILES.contains(&name.as_ref()) || name.ends_with(".mk") {
-                all.push_str(&text(entry.path()));
-            }
+    let below = walkdir::WalkDir::new(folder).min_depth(2).max_depth(2).sort_by_file_name();
+    for entry in below.into_iter().flatten() {
+        let name = entry.file_name().to_string_lossy();
+        if MAKEFILES.contains(&name.as_ref()) || name.ends_with(".mk") {
+            all.push_str(&text(entry.path()));
         }
     }
     let assigned: Vec<(&str, &str)> = all.lines().filter_map(assignment).collect();
@@ -162,6 +174,57 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
     (!line.starts_with('\t') && !name.is_empty() && name.chars().all(plain)).then_some((name, value))
 }
 
+/// Names of libraries that the configuration looks for, as it calls them.
+pub fn libraries(folder: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for name in ["configure.ac", "configure.in", "CMakeLists.txt", "meson.build"] {
+        let text = text(&folder.join(name));
+        for (call, place) in CALLS {
+            for (at, _) in text.match_indices(call) {
+                let line = text[..at].rsplit('\n').next().unwrap_or_default().trim_start();
+                let arguments = text[at + call.len()..].split(')').next().unwrap_or_default();
+                if line.starts_with(['#', '*']) || line.starts_with("dnl") {
+                    continue;
+                }
+                let parts: Vec<&str> = match place {
+                    Place::First => arguments.split([',', ' ', '\n']).take(1).collect(),
+                    Place::Second => {
+                        arguments.split(',').skip(1).take(1).flat_map(str::split_whitespace).collect()
+                    }
+                    Place::AfterFirst => arguments.split_whitespace().skip(1).collect(),
+                };
+                let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+                let bare = parts.iter().map(|part| part.trim_matches(['[', ']', '\'', '"', ' ', '(', ')']));
+                found.extend(
+                    bare.filter(|part| {
+                        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.chars().all(plain)
+                    })
+                    .map(str::to_owned),
+                );
+            }
+        }
+    }
+    found
+}
+
+/// Where a call names libraries.
+enum Place {
+    First,
+    Second,
+    AfterFirst,
+}
+
+/// Calls that look for libraries.
+const CALLS: &[(&str, Place)] = &[
+    ("AC_CHECK_LIB(", Place::First),
+    ("AC_SEARCH_LIBS(", Place::Second),
+    ("PKG_CHECK_MODULES(", Place::Second),
+    ("find_package(", Place::First),
+    ("pkg_check_modules(", Place::AfterFirst),
+    ("pkg_search_module(", Place::AfterFirst),
+    ("dependency(", Place::First),
+];
+
 /// The licence by its SPDX name, where the usual files hold a text that is known.
 pub fn license(folder: &Path) -> Option<String> {
     let mut files: Vec<PathBuf> = entries(folder);
@@ -208,7 +271,11 @@ fn license_of(text: &str) -> Option<&'static str> {
         {
             Some("ISC")
         } else if has("altered source versions must be plainly marked as such") {
-            Some("Zlib")
+            Some(if has("the name of the author may not be used to endorse") {
+                "bzip2-1.0.6"
+            } else {
+                "Zlib"
+            })
         } else if has("redistribution and use in source and binary forms") {
             Some(
                 match (
@@ -306,15 +373,29 @@ fn from_readme(folder: &Path) -> Option<String> {
         !line.starts_with(['#', '=', '-', '*', '[', '<', '!', '|', '`', '.', ':', '~', '+', '\\', '$'])
             && line.split_whitespace().count() > 3
     };
-    let mut lines = text.lines().map(str::trim).skip_while(|line| !prose(line));
-    let mut words: Vec<&str> = Vec::new();
-    for line in lines.by_ref().take_while(|line| !line.is_empty()).take(6) {
-        words.extend(line.split_whitespace());
-    }
-    let paragraph = words.join(" ");
-    let end = paragraph.find(". ").unwrap_or(paragraph.len());
-    Some(paragraph[..end].to_owned()).filter(|text| !text.is_empty())
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let paragraphs = lines.split(|line| line.is_empty()).filter_map(|lines| {
+        let lines = &lines[lines.iter().position(prose)?..];
+        Some(lines.iter().flat_map(|line| line.split_whitespace()).collect::<Vec<_>>().join(" "))
+    });
+    paragraphs.take(4).find_map(|paragraph| {
+        let sentence = paragraph.split(". ").next().unwrap_or_default();
+        let start: String = sentence.chars().take(50).collect();
+        let about_itself = ["copyright", "licen", "readme", "install"]
+            .iter()
+            .any(|word| sentence.to_ascii_lowercase().contains(word));
+        // `Thing is a tool for …`, `This is Thing, a tool for …`
+        let subject = SUBJECTS.iter().filter_map(|mark| Some(start.find(mark)? + mark.len())).min();
+        let what = subject.map_or(sentence, |end| &sentence[end..]);
+        let mut letters = what.chars();
+        let first = letters.next()?.to_uppercase();
+        let told = subject.is_some() || !["This ", "Please "].iter().any(|word| sentence.starts_with(word));
+        (told && !about_itself).then(|| first.collect::<String>() + letters.as_str())
+    })
 }
+
+/// Where a sentence that begins with a name comes to what that is.
+const SUBJECTS: &[&str] = &[" is a ", " is an ", " is the ", ", a ", ", an ", ", the "];
 
 fn is_readme(path: &Path) -> bool {
     path.is_file()
@@ -364,9 +445,12 @@ mod tests {
         assert_eq!(of(&[("configure.ac", "")]), System::Autoreconf);
         assert_eq!(of(&[("meson.build", ""), ("Makefile", "")]), System::Meson);
         assert_eq!(of(&[("CMakeLists.txt", ""), ("configure", "#!/bin/sh\n")]), System::Cmake);
+        assert_eq!(of(&[("CMakeLists.txt", ""), ("configure", "$CHOST")]), System::Configure { host: false });
         assert_eq!(of(&[("configure", "case $1 in --host=*) ;; esac")]), System::Configure { host: true });
         assert_eq!(of(&[("Makefile", ""), ("scripts/kconfig/x.c", "")]), System::Kbuild { linux: false });
         assert_eq!(of(&[("README", "")]), System::Unknown);
+        let dir = source(&[("lib/meson.build", ""), ("doc/Makefile", ""), ("README", "")]);
+        assert_eq!(inner(dir.path()), Some(dir.path().join("lib")));
     }
 
     #[test]
@@ -388,6 +472,20 @@ mod tests {
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         assert_eq!((made.targets.join(" ").as_str(), made.destdir), ("lib tool", true));
         assert_eq!(made.tools, [tool("CC", "gcc")]);
+    }
+
+    #[test]
+    fn libraries_are_known_by_the_calls_that_look_for_them() {
+        let of = |name: &str, text: &str| {
+            let found = libraries(source(&[(name, text)]).path());
+            found.into_iter().collect::<Vec<_>>().join(" ")
+        };
+        let ac = "AC_CHECK_LIB([z], deflate)\ndnl AC_CHECK_LIB(x, y)\nAC_SEARCH_LIBS(f, [util crypt], x)\n\
+            \tPKG_CHECK_MODULES([SSL], [libssl >= 1.1 libcrypto])\n";
+        assert_eq!(of("configure.ac", ac), "crypt libcrypto libssl util z");
+        let cmake = "find_package(ZLIB REQUIRED)\n# find_package(No)\npkg_check_modules(X REQUIRED libmnl)\n";
+        assert_eq!(of("CMakeLists.txt", cmake), "REQUIRED ZLIB libmnl");
+        assert_eq!(of("meson.build", "z = dependency('zlib', required: false)\n"), "zlib");
     }
 
     #[test]
@@ -417,7 +515,11 @@ mod tests {
         assert_eq!(of(&[cmake]).as_deref(), Some("A thing"));
         let readme =
             ("README.md", "# Thing\n\n[![ci](x)](y)\n\nThing is a tool\nfor things. It does more.\n");
-        assert_eq!(of(&[readme]).as_deref(), Some("Thing is a tool for things"));
+        assert_eq!(of(&[readme]).as_deref(), Some("Tool for things"));
+        let readme = ("README", "This is Ssh 2.0, a smallish server. Copyright me.\n");
+        assert_eq!(of(&[readme]).as_deref(), Some("Smallish server"));
+        let readme = ("README", "Please see LICENSE for the licence.\n\nThis is what was released today.\n");
+        assert_eq!(of(&[readme]), None);
         assert_eq!(of(&[]), None);
     }
 }

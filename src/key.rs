@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::digest::Digest;
@@ -219,19 +219,36 @@ impl Ingredients<'_> {
         files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
     }
 
-    /// Which of `board` and `product` a recipe goes to by itself, past the helpers. Then it sees the whole of it.
-    pub fn visited(&self, recipe: &Recipe) -> Vec<&'static str> {
-        let mut texts: String =
-            recipe.evaluated.variables.values().map(|variable| variable.value.as_str()).collect();
+    /// Files and folders of the tree, relative to it, that a recipe goes to by itself, past the helpers: what its text says
+    /// after `$SCRIPTDIR/`, as far as that is plain. They are in its room, and all that they hold is an input.
+    pub fn visited(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
+        let mut texts = String::new();
+        for variable in recipe.evaluated.variables.values() {
+            texts.push_str(&variable.value);
+            texts.push('\n');
+        }
         for text in self.texts(recipe) {
             let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
             texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !"\"'{}".contains(*c)));
         }
-        let visits = |folder: &&str| {
-            texts.contains(&format!("SCRIPTDIR/{folder}"))
-                || texts.contains(&format!("{}/{folder}", room::TREE))
+        let own = Path::new("pkg").join(recipe.name.as_str());
+        let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
+        let rests = starts.iter().flat_map(|start| texts.match_indices(start.as_str()));
+        let named = rests.filter_map(|(at, start)| plain_path(&texts[at + start.len()..]));
+        // Configuration is one thing, wherever in it a recipe looks.
+        let whole =
+            |path: PathBuf| match ["board", "product"].into_iter().find(|folder| path.starts_with(folder)) {
+                Some(folder) => PathBuf::from(folder),
+                None => path,
+            };
+        let counts = |path: &PathBuf| {
+            let in_packages = path.starts_with("pkg");
+            let too_wide = path.components().count() <= usize::from(in_packages);
+            // What is sourced is known as such.
+            let known = recipe.evaluated.sources.contains(path) || in_packages && path.ends_with("build");
+            !too_wide && !known && !path.starts_with(&own)
         };
-        ["board", "product"].into_iter().filter(visits).collect()
+        named.map(whole).filter(counts).collect()
     }
 
     /// Everything but the outputs of other packages and what steps ask for while they run.
@@ -302,9 +319,9 @@ impl Ingredients<'_> {
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(name)?);
         }
-        for folder in self.visited(recipe) {
-            let line = self.digests.line(&self.tree.root().join(folder), self.tree.root())?;
-            manifest.set(format!("folder {folder}"), line.unwrap_or_default());
+        for place in self.visited(recipe) {
+            let line = self.digests.line(&self.tree.root().join(&place), self.tree.root())?;
+            manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
         }
         if self.texts(recipe).iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
             manifest.set("lookup .", self.lookup(".")?);
@@ -374,6 +391,15 @@ impl Ingredients<'_> {
         }
         Ok("-".to_owned())
     }
+}
+
+/// The path that a text begins with, up to the first part that only bash can know.
+fn plain_path(text: &str) -> Option<PathBuf> {
+    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "._+-@/".contains(c))).unwrap_or(text.len());
+    let computed = text[end..].starts_with(['$', '*', '?', '[', ',', '`']);
+    let path = if computed { text[..end].rsplit_once('/')?.0 } else { &text[..end] };
+    let path = PathBuf::from(path.trim_end_matches('/'));
+    path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
 /// A variable's attributes, where it has any, and value.

@@ -206,11 +206,49 @@ pub fn read(
     goals: &[PackageName],
     follow: bool,
 ) -> Result<Loaded> {
-    let began = SystemTime::now();
-    let runtime = Runtime::install(&store.runtime())?;
-    let places = tree.config_places(board, product);
+    let (loaded, failed) = read_how(settings, store, tree, (board, product), goals, follow, false)?;
+    match failed.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(loaded),
+    }
+}
+
+/// Evaluates recipes, each for itself; with `history` also finds out where each variable was set. Those that cannot be
+/// read are told apart.
+pub fn read_each(
+    settings: &Settings,
+    store: &Store,
+    tree: Tree,
+    target: (&str, &str),
+    goals: &[PackageName],
+    history: bool,
+) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
+    read_how(settings, store, tree, target, goals, false, history)
+}
+
+/// The first board of the first product that goes with one: what commands use that take no board and product but must
+/// read recipes.
+pub fn first_target(tree: &Tree) -> Result<(String, String)> {
+    let boards = folders(&tree.boards());
+    folders(&tree.products())
+        .into_iter()
+        .find_map(|product| {
+            let board = boards.iter().find(|board| check_board_and_product(tree, board, &product).is_ok())?;
+            Some((board.clone(), product))
+        })
+        .ok_or_else(|| {
+            Error::new(
+                Kind::Recipe,
+                format!("the tree `{}` has no product with a board", tree.root().display()),
+            )
+            .hint("recipes are read for a board and a product: `board/<board>/` and `product/<product>/`")
+        })
+}
+
+/// Shell variables that the driver sets before any configuration is read.
+pub fn base(tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let base = vec![
+    vec![
         text("BOARD", board),
         text("PRODUCT", product),
         text("OS_NAME", "Pygos"),
@@ -226,7 +264,22 @@ pub fn read(
         text("PKGDOWNLOADDIR", room::DOWNLOAD),
         text("CMAKETCFILE", CMAKE_TOOLCHAIN_FILE),
         text("LINUXPKG", "linux"),
-    ];
+    ]
+}
+
+fn read_how(
+    settings: &Settings,
+    store: &Store,
+    tree: Tree,
+    (board, product): (&str, &str),
+    goals: &[PackageName],
+    follow: bool,
+    history: bool,
+) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
+    let began = SystemTime::now();
+    let runtime = Runtime::install(&store.runtime())?;
+    let places = tree.config_places(board, product);
+    let base = base(&tree, board, product);
     let os_release = std::sync::OnceLock::new();
     let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
@@ -239,6 +292,7 @@ pub fn read(
         environment: &settings.environment,
         limit: settings.evaluation_limit,
         workers: settings.jobs.min(8),
+        history,
     };
     let known = |name: &PackageName| tree.recipe(name.as_str()).is_file();
     let needs = |name: &PackageName, evaluated: &Evaluated| -> Result<Vec<PackageName>> {
@@ -259,9 +313,23 @@ pub fn read(
         Ok(if follow { recipe.depends } else { Vec::new() })
     };
     let evaluation = evaluate::evaluate(&setting, goals, &needs)?;
+    if follow && !evaluation.failed.is_empty() {
+        // What they need was not read: there is no graph.
+        return Err(evaluation
+            .failed
+            .into_values()
+            .next()
+            .unwrap_or_else(|| Error::new(Kind::Internal, "no error")));
+    }
     let mut recipes = BTreeMap::new();
     for (name, evaluated) in evaluation.recipes {
         let mut recipe = Recipe::new(name.clone(), evaluated)?;
+        // Archives are fetched outside of rooms: one that lies in the tree is found where the tree is.
+        let in_room = format!("file://{}/", room::TREE);
+        let here = format!("file://{}/", tree.root().display());
+        for url in recipe.source.iter_mut().flat_map(|source| &mut source.urls) {
+            *url = url.replace(&in_room, &here);
+        }
         if !follow {
             recipe.depends.clear();
         }
@@ -292,7 +360,7 @@ pub fn read(
     let toolchain = places.iter().filter_map(|place| fs_err::read_to_string(place.join("TOOLCHAIN")).ok());
     let runs = toolchain.into_iter().any(|text| runs_programs(&text));
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
-    Ok(Loaded {
+    let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
         product: product.to_owned(),
@@ -307,7 +375,8 @@ pub fn read(
         opaque,
         began,
         tree,
-    })
+    };
+    Ok((loaded, evaluation.failed))
 }
 
 /// Two recipes whose archives have one name but no digest in common would take turns in throwing out each other's file.

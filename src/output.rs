@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, harmless};
 
 /// Writes `text` as it is. A reader that has gone away (`mk … | head`) ends the program quietly.
 #[allow(clippy::print_stdout, reason = "this is the one place that prints data")]
@@ -21,15 +21,17 @@ pub fn json(value: &impl serde::Serialize) -> Result<()> {
     data(&(text + "\n"))
 }
 
-/// Rows of cells with aligned columns; the last column is as long as it likes.
+/// Rows of cells with aligned columns; the last column is as long as it likes. Control characters are written out.
 pub fn table(rows: &[Vec<String>]) -> String {
+    let shown = |cell: &String| harmless(cell).replace('\n', "\\n").replace('\t', "\\t");
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(shown).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
-    for row in rows {
+    for row in &rows {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
             line.push_str(cell);

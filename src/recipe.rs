@@ -102,7 +102,7 @@ impl Recipe {
 }
 
 /// Whether a function, as bash prints it, holds nothing but `:`, `true` or `return`.
-fn does_nothing(text: &str) -> bool {
+pub(crate) fn does_nothing(text: &str) -> bool {
     let body =
         text.trim_end().strip_suffix('}').and_then(|rest| rest.split_once("{")).map_or("", |(_, body)| body);
     body.lines()

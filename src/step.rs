@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::quote;
+use crate::evaluate::{quote, without_carriage_returns};
 use crate::event::Frame;
 use crate::filedigest::link_into;
 use crate::layout::room as inside;
@@ -204,24 +204,29 @@ pub fn tree_mounts(
     let folder = Path::new("pkg").join(recipe.name.as_str());
     let own = shown(loaded.tree.package(recipe.name.as_str()), loaded.tree.root(), report)?;
     let mut mounts = vec![bind(own, tree.join(&folder), false)];
-    let mut files = recipe.other_folders();
-    let there = |path: &PathBuf| path.starts_with(&folder) || files.iter().any(|seen| path.starts_with(seen));
-    let sources = recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !there(path));
-    let sources: Vec<PathBuf> = sources.cloned().collect();
-    files.extend(sources);
+    let text = fs_err::read_to_string(loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
+    if let Some(text) = without_carriage_returns(&text) {
+        mounts.push(Mount::File { to: tree.join(&folder).join("build"), text });
+    }
+    let mut others = recipe.other_folders();
+    let seen =
+        |path: &PathBuf| path.starts_with(&folder) || others.iter().any(|other| path.starts_with(other));
+    let sources = recipe.evaluated.sources.iter().filter(|path| path.is_relative() && !seen(path));
+    let mut files: BTreeSet<PathBuf> = sources.cloned().collect();
+    let visited = loaded.ingredients(true).visited(recipe).into_iter();
+    files.extend(visited.filter(|path| loaded.tree.root().join(path).exists()));
     if reachable.contains("include_pkg") || reachable.contains("dependencies") {
-        for need in loaded.graph.closure(place) {
-            let other = Path::new("pkg").join(loaded.graph.packages[need].name.as_str());
-            if !files.contains(&other) {
-                files.insert(other.join("build"));
-            }
-        }
+        // Any recipe may be asked for by name; which were, the helpers report.
+        others.clear();
+        files.retain(|file| !file.starts_with("pkg"));
+        files.insert(PathBuf::from("pkg"));
+    }
+    for other in &others {
+        let from = shown(loaded.tree.root().join(other), loaded.tree.root(), report)?;
+        mounts.push(bind(from, tree.join(other), false));
     }
     for file in files {
         mounts.push(bind(loaded.tree.root().join(&file), tree.join(&file), false));
-    }
-    for folder in loaded.ingredients(true).visited(recipe) {
-        mounts.push(bind(loaded.tree.root().join(folder), tree.join(folder), false));
     }
     for (from, to) in loaded.places.iter().zip(inside::CONFIG) {
         if from.is_dir() {

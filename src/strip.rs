@@ -146,6 +146,12 @@ fn batches(files: Vec<PathBuf>) -> impl Iterator<Item = Vec<PathBuf>> {
     })
 }
 
+/// Whether triplet `target` is for another processor than `machine`; not where that cannot be told.
+pub fn is_foreign(target: &str, machine: Machine) -> bool {
+    ![header::EM_NONE, header::EM_BPF].contains(&machine.id)
+        && Expected::of(target).is_some_and(|e| !e.takes(machine))
+}
+
 fn wrong_machine(target: &str, path: &Path, machine: Machine, wrong: &[(PathBuf, Machine)]) -> Error {
     let cpu = target.split('-').next().unwrap_or_default();
     let mut error = Error::new(

@@ -114,7 +114,7 @@ pub fn check(
     product: &str,
     packages: &[String],
 ) -> Option<usize> {
-    let text = std::fs::read(build_root.state().join("up-to-date")).ok()?;
+    let text = fs_err::read(build_root.state().join("up-to-date")).ok()?;
     let mut rest = text.strip_prefix(MAGIC)?;
     let mut next = || -> Option<&[u8]> {
         let (length, tail) = rest.split_at_checked(4)?;

@@ -10,7 +10,7 @@ use mk::digest::Digest;
 /// A recipe with all the ways of writing that must stay as they are, at version 1.0 of `x`.
 fn odd_recipe(url: &str) -> String {
     format!(
-        "# x, VERSION=1.0 or newer\r\nVERSION='1.0'\t# not 0.9\nURL=\"{url} apt:x=1.0-1\"\nTARBALL=\"x-$VERSION.tar.gz\"\n\
+        "# x, VERSION=1.0 or newer\nVERSION='1.0'\t# not 0.9\nURL=\"{url} apt:x=1.0-1\"\nTARBALL=\"x-$VERSION.tar.gz\"\n\
          SHA256SUM=\"{}\n\t{}\"\nSRCDIR=\"x-$VERSION x\"\nDEPENDS=\"\"\n\nbuild() {{\n\t: 1.0   \n}}",
         Digest::of(archive("x-1.0")),
         Digest::of("repacked")
@@ -44,7 +44,7 @@ fn version_and_digest_change_and_not_another_byte() {
     assert_eq!(fs_err::metadata(&recipe).unwrap().permissions().mode() & 0o777, 0o754);
     let (first, second) = (Digest::of(archive("x-1.0")), Digest::of("repacked"));
     let diff = format!(
-        "--- a/pkg/x/build\n+++ b/pkg/x/build\n@@ -1,9 +1,8 @@\n # x, VERSION=1.0 or newer\r\n-VERSION='1.0'\t# not 0.9\n+VERSION='1.1'\t# not 0.9\n \
+        "--- a/pkg/x/build\n+++ b/pkg/x/build\n@@ -1,9 +1,8 @@\n # x, VERSION=1.0 or newer\n-VERSION='1.0'\t# not 0.9\n+VERSION='1.1'\t# not 0.9\n \
          URL=\"@/x apt:x=1.0-1\"\n TARBALL=\"x-$VERSION.tar.gz\"\n-SHA256SUM=\"{first}\n-\t{second}\"\n+SHA256SUM=\"{}\"\n SRCDIR=\"x-$VERSION x\"\n DEPENDS=\"\"\n \n",
         Digest::of(archive("x-1.1"))
     );

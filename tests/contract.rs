@@ -75,7 +75,7 @@ fn each_place_has_its_variable_and_its_folder_in_the_workspace() {
             file
             ",
         );
-        assert_eq!(list(&tree.at("workspace/download")), ["a-1.tar.gz"]);
+        assert!(tree.at("workspace/download/a-1.tar.gz").is_file());
         assert_eq!(fs_err::read_to_string(tree.at("workspace/src/a-1/file")).unwrap(), "text\n");
         assert!(tree.built("deploy/a/lib/mine").exists());
         assert!(tree.built("toolchain/lib/common").exists() || !tree.has_rooms());
@@ -541,8 +541,12 @@ fn of_the_caller_s_environment_a_recipe_sees_what_its_text_names() {
         let tree = tree
             .env("MY_WISH", "granted")
             .env("OTHER", "x")
-            .package("a", "build() { echo $MY_WISH; env | grep -c OTHE[R] || true; }");
-        tree.builds("a").logs("a", "build", "granted\n0\n");
+            .package("a", "build() { echo \"[$MY_WISH]\"; env | grep -c OTHE[R] || true; }");
+        tree.builds("a").logs("a", "build", "[granted]\n0\n");
+        let tree = tree.without_env("MY_WISH");
+        tree.builds("a").logs("a", "build", "[]\n0\n");
+        let tree = tree.env("MY_WISH", "new");
+        tree.builds("a").logs("a", "build", "[new]\n0\n");
     }
 }
 
@@ -1001,4 +1005,22 @@ fn without_rooms_results_stay_in_the_build_root() {
     let tree = Tree::new().package("a", "deploy() { mkdir $2/bin; }");
     tree.mk("-q --rooms never tiny demo a").is("");
     assert!(tree.built(".mk/store/entry").is_dir() && !tree.at("store/entry").exists());
+}
+
+#[test]
+fn an_archive_in_the_tree_is_found_by_a_url_that_says_so() {
+    for tree in Tree::both() {
+        let tree = tree.archive("a-1.tar.gz", &[("a-1/file", "text\n")]);
+        let (archive, folder) = (tree.at("archives/a-1.tar.gz"), tree.at("tree/archives"));
+        fs_err::create_dir_all(&folder).unwrap();
+        fs_err::copy(&archive, folder.join("a-1.tar.gz")).unwrap();
+        let digest = mk::digest::Digest::of_file(&archive).unwrap();
+        let tree = tree.package(
+            "a",
+            &format!(
+                "URL=\"file://$SCRIPTDIR/archives\"\nTARBALL=a-1.tar.gz\nSHA256SUM={digest}\nSRCDIR=a-1\n\nbuild() {{\n\tcat \"$1/file\"\n}}\n"
+            ),
+        );
+        tree.builds("a").logs("a", "build", "text\n");
+    }
 }

@@ -97,7 +97,8 @@ fn prepare_may_load_another_recipe_in_the_middle_of_itself() {
         let tree = tree
             .archive("base-1.tar.gz", &[("base-1/text", "base\n")])
             .archive("a-1.tar.gz", &[("a-1/text", "mine\n")])
-            .package("base", "VERSION=1 URL=ARCHIVES TARBALL=base-1.tar.gz SRCDIR=base-1 SHA256SUM=SHA256(base-1.tar.gz)\nprepare() { echo \"base prepares in ${PWD##*/}\"; }\nbuild() { exit 1; }\n")
+            .file("pkg/base/1.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-mine\n+patched\n")
+            .package("base", "VERSION=1 URL=ARCHIVES TARBALL=base-1.tar.gz SRCDIR=base-1 SHA256SUM=SHA256(base-1.tar.gz)\nprepare() { apply_patches >/dev/null; echo \"base prepares in ${PWD##*/}\"; }\nbuild() { exit 1; }\n")
             .package(
                 "a",
                 "VERSION=2 URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\nDEPENDS=helper\n\
@@ -107,8 +108,11 @@ fn prepare_may_load_another_recipe_in_the_middle_of_itself() {
         tree.builds("a").logs("a", "prepare", "base prepares in a-1\nbase base-1 1\n").logs(
             "a",
             "build",
-            "a a-1 2\nmine\n",
+            "a a-1 2\npatched\n",
         );
+        // What was loaded is an input, patches and all.
+        tree.write("pkg/base/1.patch", "--- a/text\n+++ b/text\n@@ -1 +1 @@\n-mine\n+patched again\n");
+        tree.builds("a").logs("a", "build", "a a-1 2\npatched again\n");
     }
 }
 
@@ -155,8 +159,8 @@ fn two_packages_may_have_one_source_folder_by_name() {
             .env("MK_JOBS", "4")
             .archive("x-1.tar.gz", &[("x/text", "one\n")])
             .archive("x-2.tar.gz", &[("x/text", "two\n")])
-            .package("kernel", &recipe("x-1.tar.gz", "echo object >\"$1/object\""))
-            .package("headers", &recipe("x-1.tar.gz", "ls \"$1\""))
+            .package("kernel", &recipe("x-1.tar.gz", "echo object >\"$1/object\";"))
+            .package("headers", &recipe("x-1.tar.gz", "ls \"$1\";"))
             .package("newer", &recipe("x-2.tar.gz", ""))
             .package("release-tiny", "DEPENDS='kernel headers newer'");
         tree.builds("");
@@ -180,14 +184,18 @@ fn recipes_without_a_last_newline_and_with_letters_of_any_language_run() {
 }
 
 #[test]
-fn recipes_in_which_every_line_ends_in_carriage_return_run_or_say_so() {
+fn recipes_in_which_every_line_ends_in_carriage_return_run() {
     for tree in Tree::both() {
-        let tree = tree.package("a", "VERSION=\"1\"\r\nDEPENDS=\"b\"\r\n\r\nbuild() {\r\n\tif true; then\r\n\t\techo \"$VERSION\"\r\n\tfi\r\n}\r\n").package("b", "");
-        let ran = tree.mk("-q tiny demo a");
-        ran.is("
-            ! error: pkg/a/build:1: lines end in carriage return and newline, which bash does not take
-            ! hint: `sed -i 's/\\r$//' pkg/a/build` puts that right
-            status 3
+        let tree = tree
+            .package(
+                "a",
+                "VERSION=\"1\"\r\nDEPENDS=\"b\"\r\n\r\nbuild() {\r\n\tif true; then\r\n\t\techo \"<$VERSION>\"\r\n\tfi\r\n}\r\n",
+            )
+            .package("b", "");
+        tree.builds("a").logs("a", "build", "<1>\n");
+        tree.mk("plan tiny demo a").is("
+            reuse  b
+            reuse  a 1
         ");
     }
 }
@@ -203,6 +211,47 @@ fn a_recipe_may_find_files_of_its_own_folder_and_of_folders_that_it_names() {
         tree.builds("a").logs("a", "build", "own\nboard\nproduct\n");
         tree.write("board/tiny/special", "changed\n");
         tree.builds("a").logs("a", "build", "own\nchanged\nproduct\n");
+    }
+}
+
+#[test]
+fn a_recipe_may_read_files_by_itself_while_it_is_read() {
+    for read in [
+        "$(head -n 1 \"$SCRIPTDIR/version\")",
+        "$(<\"$SCRIPTDIR/version\")",
+        "$(sort \"$SCRIPTDIR/version\" | tail -n 1)",
+    ] {
+        for tree in Tree::both() {
+            let tree = tree
+                .file("version", "1.0\n")
+                .package("a", &format!("VERSION={read}\nbuild() {{\n\techo \"$VERSION\"\n}}\n"));
+            tree.builds("a").logs("a", "build", "1.0\n");
+            tree.write("version", "2.0\n");
+            tree.builds("a").logs("a", "build", "2.0\n");
+        }
+    }
+}
+
+#[test]
+fn a_recipe_may_go_to_any_place_of_the_tree_that_its_text_names() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("scripts/tools.sh", "tool() { echo one; }\n")
+            .file("pkg/other/table", "other\n")
+            .file("pkg/other/build", "")
+            .file("overlay/etc/motd", "hello\n")
+            .file("overlay/etc/issue", "issue\n")
+            .package("a", "source \"$SCRIPTDIR/scripts/tools.sh\"\nbuild() {\n\ttool\n\tcat \"$SCRIPTDIR/pkg/other/table\" \"${SCRIPTDIR}/overlay/etc/\"*\n}\n");
+        tree.builds("a").logs("a", "build", "one\nother\nissue\nhello\n");
+        for (path, text) in [
+            ("scripts/tools.sh", "tool() { echo two; }\n"),
+            ("pkg/other/table", "new\n"),
+            ("overlay/etc/motd", "bye\n"),
+        ] {
+            tree.write(path, text);
+            tree.builds("a");
+        }
+        tree.logs("a", "build", "two\nnew\nissue\nbye\n");
     }
 }
 

@@ -164,10 +164,11 @@ impl Case {
         Fetcher::new(self.settings.clone()).fetch(&request, progress, cancelled)
     }
 
-    /// What lies in the download folder.
+    /// What lies in the download folder, beside the list of what was fetched.
     fn names(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.dir()).unwrap();
         let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name != ".mk-fetched");
         names.sort();
         names
     }

@@ -29,12 +29,12 @@ fn settings(tree: &Tree) -> Settings {
         jobs: 2,
         keep_going: false,
         offline: true,
-        mirrors: Vec::new(),
         rooms: Rooms::Auto,
         format: Format::Human,
         quiet: true,
         verbose: false,
         environment: HashMap::new(),
+        mirrors: Vec::new(),
         evaluation_limit: Duration::from_secs(60),
     }
 }

@@ -144,14 +144,3 @@ fn every_command_in_a_document_is_known_and_so_are_its_options() {
     }
     assert!(seen.len() > 5, "{seen:?}");
 }
-
-#[test]
-fn the_documents_name_no_place_of_the_machine_they_were_written_on() {
-    for (name, text) in documents() {
-        for place in ["/work/", "/tmp/", "/dev/shm", "/root/"] {
-            // `/mk/root/` is a place in every room.
-            let text = text.replace("/mk/root/", "");
-            assert!(!text.contains(place), "{name} names `{place}`");
-        }
-    }
-}

@@ -71,6 +71,7 @@ fn what_a_package_did_not_declare_is_not_there() {
         .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\n")
         .file("pkg/other/secret", "x")
         .file("board/tiny/file", "x")
+        .file("scripts/file", "x")
         .package("other", "deploy() { mkdir $2/include $2/lib $TCDIR/bin; touch $2/include/other.h $TCDIR/bin/other; }")
         .package("user", "DEPENDS=other")
         .package(
@@ -78,9 +79,10 @@ fn what_a_package_did_not_declare_is_not_there() {
             &format!(
                 r#"
                 build() {{
-                	local place
+                	# By another name: what a recipe's text says of the tree is in its room.
+                	local place tree="$SCRIPTDIR"
                 	for place in "$TCDIR/bin" "$TCDIR/$TARGET/include" "$PKGDEPLOYDIR/other" "$PKGDEPLOYDIR/user" \
-                		"$SCRIPTDIR/pkg/other" "$SCRIPTDIR/scripts" "$SCRIPTDIR/.git" \
+                		"$tree/pkg/other" "$tree/scripts" "$tree/board" "$tree/product" \
                 		"{home}" "{workspace}" /root /home /var /opt /srv /sys; do
                 		[ ! -e "$place" ] || echo "$place is there"
                 	done

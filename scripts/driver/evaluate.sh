@@ -6,9 +6,19 @@
 # A request of the name `=` holds the path of a bash text that evaluates plain recipes and writes their answers itself.
 # The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
 # Its answer holds what configuration (TOOLCHAIN) adds to them.
+# With MK_HISTORY set an answer also holds, for each command that bash runs in these files, where it stands, and all variables before it.
 
 mk_report() {
 	printf '%s\0%s\0' "$1" "$2" >&3
+}
+
+# Reports a failed command, and the line outside of the library that it comes from.
+mk_failed() {
+	local i
+	for ((i = 1; i < ${#BASH_SOURCE[@]} - 1; i++)); do
+		[ "${BASH_SOURCE[i]}" = "$MK_LIBRARY" ] || break
+	done
+	mk_report failed "$1"$'\n'"${BASH_LINENO[i - 1]}"$'\n'"${BASH_SOURCE[i]}"$'\n'"$2"
 }
 
 mk_evaluate() {
@@ -20,7 +30,9 @@ mk_evaluate() {
 		shift
 	done
 	mk_guard
+	mk_watch
 	builtin source "$mk_recipe" < /dev/null
+	mk_unwatch
 	mk_report status 0
 	mk_ambience > "$MK_SCRATCH"
 	trap - EXIT ERR
@@ -33,7 +45,7 @@ mk_evaluate() {
 # How a recipe that is read is kept from going wrong in silence.
 mk_guard() {
 	trap 'mk_report unfinished "$?"' EXIT
-	trap 'mk_report failed "$? $LINENO ${BASH_SOURCE[0]} $BASH_COMMAND"' ERR
+	trap 'mk_failed "$?" "$BASH_COMMAND"' ERR
 	shopt -s inherit_errexit
 	set -eE -o pipefail
 }
@@ -74,6 +86,40 @@ mk_dump() {
 	shopt -u extdebug
 }
 
+mk_watch() {
+	if [ -n "$MK_HISTORY" ]; then
+		mk_level=$BASH_SUBSHELL
+		set -T
+		trap mk_trace DEBUG
+	fi
+}
+
+mk_unwatch() {
+	if [ -n "$MK_HISTORY" ]; then
+		trap - DEBUG
+		set +T
+	fi
+}
+
+# Runs before each command. What happens inside helpers, where `local` hides variables, counts as one with the call.
+mk_trace() {
+	local mk_at="" mk_i
+	[ "$BASH_SUBSHELL" = "$mk_level" ] || return 0
+	for ((mk_i = 1; mk_i < ${#FUNCNAME[@]}; mk_i++)); do
+		case "${FUNCNAME[mk_i]}" in
+		source | . | include_merge | include_override | include_pkg | mk_* | main) ;;
+		*) return 0 ;;
+		esac
+		if [ -z "$mk_at" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_LIBRARY" ] && [ "${BASH_SOURCE[mk_i]}" != "$MK_EVALUATE" ]; then
+			mk_at="${BASH_LINENO[mk_i - 1]} ${BASH_SOURCE[mk_i]}"
+		fi
+	done
+	printf 'at\0%s\n%s\0state\0' "$mk_at" "$BASH_COMMAND" >&3
+	declare -p >&3
+	printf '\0' >&3
+	return 0
+}
+
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
 mapfile -t mk_helpers < <(compgen -A function)
@@ -86,7 +132,9 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 	done
 	if [ -z "$mk_name" ]; then
 		builtin eval "$mk_recipe"
+		mk_watch
 		include_merge TOOLCHAIN < /dev/null
+		mk_unwatch
 		(mk_guard && mk_ambience > "$MK_SCRATCH" && trap - EXIT)
 		IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
 		mk_report plain "$mk_line"

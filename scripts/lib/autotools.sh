@@ -19,3 +19,11 @@ run_configure() {
 
 	"$src/configure" "${args[@]}" "$@"
 }
+
+# run_autotools SRC [ARG…]: as run_configure, for a script that is really autoconf's: messages are English, and nothing is
+# remembered of which file includes which, since a package is compiled once.
+run_autotools() {
+	local src="$1"
+	shift
+	run_configure "$src" --disable-nls --disable-dependency-tracking "$@"
+}

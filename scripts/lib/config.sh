@@ -45,7 +45,7 @@ include_override() {
 	mk_report lookup "$1"
 	for place in "${MK_CONFIG_PLACES[@]}"; do
 		if [ -e "$place/$1" ]; then
-			builtin source "$place/$1"
+			mk_include "$place/$1"
 			return
 		fi
 	done
@@ -56,15 +56,31 @@ include_merge() {
 	mk_report lookup "$1"
 	for ((i = ${#MK_CONFIG_PLACES[@]} - 1; i >= 0; i--)); do
 		if [ -e "${MK_CONFIG_PLACES[i]}/$1" ]; then
-			builtin source "${MK_CONFIG_PLACES[i]}/$1"
+			mk_include "${MK_CONFIG_PLACES[i]}/$1"
 		fi
 	done
 }
 
-# Prints a text file line by line, without a process and with its last newline put back where it lacks one.
+# Sources a file, also one whose lines end in carriage return and newline.
+mk_include() {
+	if mk_has_returns "$1"; then
+		mk_source <(mk_cat "$1")
+	else
+		mk_source "$1"
+	fi
+}
+
+mk_has_returns() {
+	local first=""
+	IFS= read -r first < "$1" || true
+	[[ "$first" == *$'\r' ]]
+}
+
+# Prints a text file line by line, without a process and with its last newline put back where it lacks one; carriage
+# returns before newlines are left out.
 mk_cat() {
 	local line
 	while IFS= read -r line || [ -n "$line" ]; do
-		printf '%s\n' "$line"
+		printf '%s\n' "${line%$'\r'}"
 	done < "$1"
 }

@@ -7,15 +7,38 @@
 
 source() {
 	mk_report source "$1"
-	builtin source "$@"
+	mk_source "$@"
 }
 
 .() {
 	mk_report source "$1"
+	mk_source "$@"
+}
+
+# mk_source FILE [ARG…]: the builtin, but what FILE declares is everybody's, as it is where no function stands between.
+mk_source() {
+	if [[ "$1" == */* ]] && [ ! -e "$1" ]; then
+		# A builtin that fails in here would be told of as the library's.
+		printf '%s: line %s: %s: No such file or directory\n' "${BASH_SOURCE[2]}" "${BASH_LINENO[1]}" "$1" >&2
+		return 1
+	fi
 	builtin source "$@"
+	# Without a variable of its own, which would be among those of the file.
+	set -- "$?" "$(local -p)"
+	if [ -n "$2" ]; then
+		set -- "$1" "${2//$'\n'declare -/$'\n'declare -g -}"
+		builtin eval "declare -g ${2#declare }"
+	fi
+	return "$1"
 }
 
 include_pkg() {
+	# Whoever loads a recipe may go on to use its patches.
+	mk_report source "$SCRIPTDIR/pkg/$1"
+	mk_load "$1"
+}
+
+mk_load() {
 	unset -v VERSION TARBALL URL SRCDIR SHA256SUM DEPENDS
 	unset -f prepare build deploy check_update
 	PKGNAME="$1"
@@ -30,7 +53,7 @@ dependencies() {
 	while [ ${#mk_queue[@]} -gt 0 ]; do
 		mk_name="${mk_queue[0]}"
 		mk_queue=("${mk_queue[@]:1}")
-		mk_depends="$(include_pkg "$mk_name" > /dev/null && printf '%s' "$DEPENDS")"
+		mk_depends="$(mk_load "$mk_name" > /dev/null && printf '%s' "$DEPENDS")"
 		for mk_dependency in $mk_depends; do
 			printf '%s %s\n' "$mk_name" "$mk_dependency"
 			if [ -z "${mk_seen[$mk_dependency]}" ]; then

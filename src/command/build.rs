@@ -263,8 +263,8 @@ fn set_unfinished(root: &BuildRoot, names: &[String]) -> Result<()> {
     store::write_atomically(&root.state().join("unfinished"), names.join("\n").as_bytes())
 }
 
-/// Makes the build root show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just now
-/// there are none here but in the store), and the manifests for the next `mk why`.
+/// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just
+/// now there are none here but in the store), and the manifests for the next `mk why`.
 fn show_results(
     settings: &Settings,
     loaded: &Loaded,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Settings;
 use crate::digest::Digest;
+use crate::downloads;
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Fetcher, Request, archive_url, is_plain};
 use crate::layout::Tree;
@@ -44,8 +45,8 @@ struct Change {
     text: String,
     diff: String,
     archive: PathBuf,
-    /// The archive's name in the download folder.
-    file: String,
+    /// What the download folder gets.
+    record: downloads::Record,
 }
 
 /// Carries out the command.
@@ -127,12 +128,13 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 /// Puts the new recipe in the place of the old, and the archive where the next build looks for it.
 fn write(change: &Change, download: &Path) -> Result<()> {
     fs_err::create_dir_all(download)?;
-    let place = download.join(&change.file);
+    let place = download.join(&change.record.file);
     if !place.exists() {
         let fresh = tempfile::Builder::new().prefix(".bump-").tempfile_in(download)?;
         fs_err::copy(&change.archive, fresh.path())?;
         fs_err::set_permissions(fresh.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         fresh.persist(&place).map_err(|error| error.error)?;
+        downloads::remember(download, &change.record)?;
     }
     // A link stays one.
     let recipe = fs_err::canonicalize(&change.recipe)?;
@@ -243,7 +245,11 @@ impl Bench<'_> {
             diff: rewrite::diff(&shown, &text, &text_now),
             text: text_now,
             archive: fetched.path,
-            file: source.file.clone(),
+            record: downloads::Record {
+                digest: Some(fetched.digest),
+                package: package.clone(),
+                file: source.file.clone(),
+            },
         }))
     }
 

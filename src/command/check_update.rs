@@ -1,6 +1,5 @@
 //! `mk check-update`: asks every recipe, or upstream's folder where a recipe has no way of its own, for newer versions.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -15,7 +14,7 @@ use crate::layout::Tree;
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::output;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, does_nothing};
 use crate::report::note;
 use crate::room::{Cancel, Program, Room, RoomServer, Status, Stop};
 use crate::step::{self, Places};
@@ -206,48 +205,23 @@ pub fn packages(tree: &Tree, only: &[String]) -> Result<Vec<PackageName>> {
 
 /// The board and the product that recipes are read for: those that were asked for, else the first that go together.
 pub fn target(tree: &Tree, how: &How) -> Result<(String, String)> {
+    if how.board.is_none() && how.product.is_none() {
+        return load::first_target(tree);
+    }
     let all = |asked: &Option<String>, dir: PathBuf| {
         asked.clone().map_or_else(|| load::folders(&dir), |name| vec![name])
     };
-    let (boards, products) = (all(&how.board, tree.boards()), all(&how.product, tree.products()));
+    let boards = all(&how.board, tree.boards());
     let mut first = None;
-    for product in &products {
+    for product in all(&how.product, tree.products()) {
         for board in &boards {
-            match load::check_board_and_product(tree, board, product) {
-                Ok(()) => return Ok((board.clone(), product.clone())),
+            match load::check_board_and_product(tree, board, &product) {
+                Ok(()) => return Ok((board.clone(), product)),
                 Err(error) => first = first.or(Some(error)),
             }
         }
     }
-    // Of several pairs none goes together: the first one's reason would mislead.
-    let none =
-        Error::new(Kind::Recipe, "the tree has no product with a board, for which recipes could be read");
-    Err(first.filter(|_| how.board.is_some() || how.product.is_some()).unwrap_or(none))
-}
-
-/// Reads recipes, each for itself; those that cannot be read are told apart.
-pub fn read_each(
-    settings: &Settings,
-    store: &Store,
-    tree: &Tree,
-    (board, product): (&str, &str),
-    packages: &[PackageName],
-) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
-    let read =
-        |packages: &[PackageName]| load::read(settings, store, tree.clone(), board, product, packages, false);
-    if let Ok(loaded) = read(packages) {
-        return Ok((loaded, BTreeMap::new()));
-    }
-    let mut failed = BTreeMap::new();
-    let mut good = Vec::new();
-    for package in packages {
-        match read(std::slice::from_ref(package)) {
-            Ok(_) => good.push(package.clone()),
-            Err(error) => drop(failed.insert(package.clone(), error)),
-        }
-    }
-    // What fails without any recipe fails them all.
-    Ok((read(&good)?, failed))
+    Err(first.unwrap_or_else(|| Error::new(Kind::Recipe, "the tree has no board or no product")))
 }
 
 /// Asks for all of `packages`, and says what came of each, in their order.
@@ -262,7 +236,7 @@ pub fn check(
     }
     let store = settings.store()?;
     let (board, product) = target(&tree, how)?;
-    let (loaded, unread) = read_each(settings, &store, &tree, (&board, &product), packages)?;
+    let (loaded, unread) = load::read_each(settings, &store, tree, (&board, &product), packages, false)?;
     let asker = Asker::new(settings, &store, &loaded, how)?;
     let recipe = |name: &PackageName| loaded.graph.find(name.as_str());
     let findings = in_parallel(packages, how.at_once.into(), |name| {
@@ -356,8 +330,12 @@ impl<'a> Asker<'a> {
         let recipe = &self.loaded.graph.packages[place];
         let mut news = News::Failed(String::new());
         for _ in 0..self.tries {
-            news = match (recipe.functions().contains_key(FUNCTION), &recipe.source, &self.rooms) {
-                (true, _, Some(rooms)) => {
+            let own = recipe.functions().get(FUNCTION);
+            news = match (own, &recipe.source, &self.rooms) {
+                (Some(own), ..) if does_nothing(&own.text) => {
+                    News::Unchecked(format!("its {FUNCTION} does nothing"))
+                }
+                (Some(_), _, Some(rooms)) => {
                     self.run(rooms, place).unwrap_or_else(|error| News::Failed(sentence(&error)))
                 }
                 (_, Some(source), _) => {

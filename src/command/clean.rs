@@ -24,7 +24,7 @@ pub struct Options {
     /// Folders that were kept of failed builds
     #[arg(long)]
     build: bool,
-    /// Sources that were unpacked here, which only builds without rooms do
+    /// Links to unpacked sources, and copies of them where rooms were off
     #[arg(long)]
     src: bool,
     /// What packages deployed, the toolchain, and what is remembered of them: links into the store, unless rooms were off
@@ -251,38 +251,58 @@ impl Cleaner<'_> {
         });
     }
 
-    /// Copies of sources, and where they were copied from: in the stores of build roots that are built without rooms.
+    /// Links to sources in a store; in build roots that are built without rooms, copies, and what they were copied from.
     fn sources(&self, found: &mut Found) {
-        let mut folders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        let mut users: BTreeMap<Digest, BTreeSet<String>> = BTreeMap::new();
+        let private = self.roots.iter().filter(|root| is_bare(root)).map(BuildRoot::private_store);
         let mut unpacked = Vec::new();
-        for root in self.roots.iter().filter(|root| is_bare(root)) {
-            let Ok(store) = Store::open(&root.private_store()) else { continue };
-            let mut users: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
-            for entry in store.entries() {
-                if let Some(source) = entry.meta.source {
-                    users.entry(store.source(&source)).or_default().insert(entry.meta.package.to_string());
+        let mut copies: BTreeMap<String, Vec<Digest>> = BTreeMap::new();
+        for folder in private {
+            for path in children(&folder.join("source")) {
+                let Some(digest) = source_of(&path) else { continue };
+                for copy in children(&path) {
+                    let name = copy.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                    copies.entry(name).or_default().push(digest);
                 }
+                unpacked.push((path, digest));
             }
-            for path in children(&store.root().join("source")) {
-                let users = users.remove(&path).unwrap_or_default();
-                for folder in children(&path) {
-                    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                    folders.entry(name).or_default().extend(users.iter().cloned());
-                }
-                unpacked.push((path, users));
-            }
+            note_users(&folder, &mut users);
         }
-        let wants = |users: &BTreeSet<String>| {
-            self.packages.is_empty() || (!users.is_empty() && users.iter().all(|user| self.wants(user)))
+        if !self.packages.is_empty() && self.settings.store.is_dir() {
+            note_users(&self.settings.store, &mut users);
+        }
+        let wants = |digest: &Digest| {
+            let users = users.get(digest);
+            self.packages.is_empty()
+                || users.is_some_and(|users| !users.is_empty() && users.iter().all(|user| self.wants(user)))
         };
-        for path in children(&self.settings.workspace.src()) {
-            match folders.get(&*path.file_name().unwrap_or_default().to_string_lossy()) {
-                Some(users) if wants(users) => found.add(Part::Src, path),
-                Some(_) => {}
-                None => found.left.push((Part::Src, path)),
+        let mut stack = children(&self.settings.workspace.src());
+        stack.reverse();
+        while let Some(path) = stack.pop() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let digest =
+                std::fs::read_link(&path).ok().and_then(|target| target.ancestors().find_map(source_of));
+            match (digest, copies.get(&*name)) {
+                (Some(digest), _) if wants(&digest) => found.add(Part::Src, path),
+                (Some(_), _) => {}
+                (None, Some(digests)) if path.is_dir() && !path.is_symlink() => {
+                    if digests.iter().all(wants) {
+                        found.add(Part::Src, path);
+                    }
+                }
+                // SRCDIR may be a folder in a folder: then that holds nothing but links.
+                _ if path.is_dir() && !path.is_symlink() => {
+                    let below = children(&path);
+                    if !below.is_empty() && below.iter().all(|path| path.is_symlink()) {
+                        stack.extend(below);
+                    } else {
+                        found.left.push((Part::Src, path));
+                    }
+                }
+                _ => found.left.push((Part::Src, path)),
             }
         }
-        for (path, _) in unpacked.into_iter().filter(|(_, users)| wants(users)) {
+        for (path, _) in unpacked.into_iter().filter(|(_, digest)| wants(digest)) {
             found.add(Part::Src, path);
         }
     }
@@ -324,10 +344,26 @@ impl Cleaner<'_> {
         if !gone.is_empty() {
             downloads::forget(&folder, &gone)?;
         }
-        let mut emptied = vec![folder, self.settings.workspace.src()];
+        let src = self.settings.workspace.src();
+        let mut emptied: Vec<PathBuf> = found
+            .items
+            .iter()
+            .filter(|item| item.part == Part::Src)
+            .filter_map(|item| {
+                item.path
+                    .parent()
+                    .filter(|parent| parent.starts_with(&src) && *parent != src)
+                    .map(Path::to_owned)
+            })
+            .collect();
+        emptied.extend([folder, src]);
         for root in self.roots {
             if chosen.contains(&Part::Deploy) {
                 self.forget_results(root)?;
+            }
+            if chosen.contains(&Part::Deploy) || chosen.contains(&Part::Src) {
+                // The next build looks again.
+                remove_tree(&root.state().join("up-to-date"))?;
             }
             if all && self.packages.is_empty() {
                 remove_tree(&root.state())?;
@@ -344,7 +380,7 @@ impl Cleaner<'_> {
         Ok(())
     }
 
-    /// Lets `mk gc` have the results, and the next build look again.
+    /// Lets `mk gc` have the results.
     fn forget_results(&self, root: &BuildRoot) -> Result<()> {
         let mut used = super::build::used(root);
         used.retain(|name, _| !self.wants(name.as_str()));
@@ -352,10 +388,7 @@ impl Cleaner<'_> {
         if keys.exists() {
             write_atomically(&keys, &serde_json::to_vec(&used).unwrap_or_default())?;
         }
-        match std::fs::remove_file(root.state().join("up-to-date")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -376,6 +409,22 @@ fn is_result(path: &Path) -> bool {
     let key = part(1).is_some_and(|key| key.parse::<Digest>().is_ok());
     key && part(3).is_some_and(|part| part == "entry")
         && part(0).is_some_and(|part| part == "deploy" || part == "toolchain")
+}
+
+/// The archive's digest in a path `<store>/source/<digest>`.
+fn source_of(path: &Path) -> Option<Digest> {
+    let digest = path.file_name()?.to_string_lossy().parse().ok()?;
+    (path.parent()?.file_name()? == "source").then_some(digest)
+}
+
+/// Adds which packages of a store were built from which archive.
+fn note_users(store: &Path, users: &mut BTreeMap<Digest, BTreeSet<String>>) {
+    let entries = Store::open(store).map(|store| store.entries()).unwrap_or_default();
+    for entry in entries {
+        if let Some(source) = entry.meta.source {
+            users.entry(source).or_default().insert(entry.meta.package.to_string());
+        }
+    }
 }
 
 /// Paths in a folder, sorted; none where there is no such folder.

@@ -189,12 +189,12 @@ fn rooms(settings: &Settings, store: &Store) -> Result<Check> {
     let mut check = Check::new("rooms", state, why)
         .hint("without rooms packages are built one at a time, and results stay in their build root");
     for (file, refuses, change) in SWITCHES {
-        let value = std::fs::read_to_string(file).unwrap_or_default();
+        let value = fs_err::read_to_string(file).unwrap_or_default();
         if value.trim() == *refuses {
             check = check.hint(format!("`{file}` is {refuses}: as root, `sysctl -w {change}`"));
         }
     }
-    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let known = fs_err::read_to_string("/proc/filesystems").unwrap_or_default();
     if !known.contains("overlay") {
         check = check.hint(
             "the kernel does not have overlayfs, or its module is not loaded: as root, `modprobe overlay`",
@@ -252,7 +252,7 @@ fn disk(name: &'static str, path: &Path) -> Check {
             .hint("it must be writable by the user who runs `mk`");
     }
     let free = match nix::sys::statvfs::statvfs(path) {
-        Ok(stat) => stat.blocks_available() as u64 * stat.fragment_size() as u64,
+        Ok(stat) => stat.blocks_available() * stat.fragment_size(),
         Err(error) => return Check::new(name, State::Bad, format!("`{}`: {error}", path.display())),
     };
     let found = format!("{} free at `{}`", units::size(free), path.display());

@@ -23,6 +23,8 @@ use super::check_update::in_parallel;
 
 /// Downloads at once.
 const AT_ONCE: usize = 4;
+/// An archive of more bytes takes a while: it is told when it begins, too.
+const LARGE: u64 = 10_000_000;
 
 /// What to get.
 #[derive(Debug, clap::Args)]
@@ -93,7 +95,14 @@ pub fn fetch(settings: &Settings, loaded: &Loaded, wanted: &[Wanted<'_>]) -> Res
             dir: &dir,
             offline: settings.offline,
         };
-        let fetched = fetcher.fetch(&request, &mut |_, _| (), &|| cancel.is_cancelled());
+        let mut told = settings.quiet;
+        let mut progress = |_, total: Option<u64>| {
+            if let Some(total) = total.filter(|&total| !told && total > LARGE) {
+                told = true;
+                note(&format!("fetching `{}`, {}", source.file, units::size(total)));
+            }
+        };
+        let fetched = fetcher.fetch(&request, &mut progress, &|| cancel.is_cancelled());
         if let Ok(Fetched { from: Some(from), path, .. }) = &fetched {
             if !settings.quiet {
                 let size = fs_err::metadata(path).map_or(0, |meta| meta.len());

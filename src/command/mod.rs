@@ -11,15 +11,21 @@ pub mod clean;
 pub mod completions;
 pub mod doctor;
 pub mod fetch;
+pub mod files;
 pub mod gc;
+pub mod graph;
 pub mod init;
+pub mod lint;
+pub mod list;
 pub mod log;
 pub mod man;
 pub mod new;
+pub mod owner;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod shell;
+pub mod show;
 pub mod sources;
 pub mod store;
 pub mod verify;
@@ -86,5 +92,14 @@ pub fn choose_build_root(settings: &crate::config::Settings, name: Option<&str>)
     roots.into_iter().max_by_key(age).ok_or_else(|| {
         Error::new(Kind::Usage, format!("nothing was built in `{folder}`"))
             .hint("name the workspace with -C DIR")
+    })
+}
+
+/// Board and product of a build root, which is named by both: `a-b-c` is whichever of `a` `b-c` and `a-b` `c` there is.
+pub fn target_of(tree: &crate::layout::Tree, root: &BuildRoot) -> Option<(String, String)> {
+    let name = root.name();
+    name.match_indices('-').map(|(at, _)| (&name[..at], &name[at + 1..])).find_map(|(board, product)| {
+        crate::load::check_board_and_product(tree, board, product).ok()?;
+        Some((board.to_owned(), product.to_owned()))
     })
 }

@@ -1,5 +1,6 @@
 //! `mk new`: fetches an archive, looks inside, and writes a recipe for it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -61,10 +62,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     fs_err::create_dir(&into)?;
     let unpacked = unpack::unpack(&archive.path, &into, Limits::default())?;
     let top = match &unpacked.tops[..] {
-        [only] if into.join(only).is_dir() => only.as_str(),
-        _ => ".",
+        [only] if into.join(only).is_dir() => into.join(only),
+        _ => into.clone(),
     };
-    let source = into.join(top);
+    let source = inspect::inner(&top).unwrap_or_else(|| top.clone());
+    let folder = source.strip_prefix(&into).unwrap_or(Path::new("")).to_string_lossy().into_owned();
     let system = inspect::system(&source);
     let version = version(&archive.file, package.as_str());
     let text = Recipe {
@@ -72,10 +74,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         package: &package,
         archive: &archive,
         version: &version,
-        top,
+        folder: if folder.is_empty() { "." } else { &folder },
         system: &system,
-        description: inspect::description(&source),
-        license: inspect::license(&source),
+        description: inspect::description(&source).or_else(|| inspect::description(&top)),
+        license: inspect::license(&source).or_else(|| inspect::license(&top)),
+        needs: needs(&tree, &package, &inspect::libraries(&source)),
     }
     .text();
     keep(&archive, &download, &package)?;
@@ -109,7 +112,7 @@ fn tell(
             "its makefile has no target `install`: say in `deploy` what goes where"
         }
         _ => {
-            "look it over: version, licence and description are guesses, DEPENDS lacks the libraries that it needs"
+            "look it over: version, licence and description are guesses; DEPENDS may lack libraries, or name some that it can do without"
         }
     });
     report::note(&format!(
@@ -223,7 +226,8 @@ fn version(file: &str, package: &str) -> String {
         return plain(stem);
     }
     if let Some(rest) = stem.strip_prefix(package).and_then(|rest| rest.strip_prefix(['-', '_'])) {
-        if !rest.is_empty() {
+        // A commit may begin with a letter.
+        if number(&plain(rest)) || !rest.is_empty() && rest.chars().all(|c| c.is_ascii_hexdigit()) {
             return plain(rest);
         }
     }
@@ -232,6 +236,27 @@ fn version(file: &str, package: &str) -> String {
     found
         .or_else(|| stem.find(|c: char| c.is_ascii_digit()).map(|at| stem[at..].to_owned()))
         .unwrap_or_default()
+}
+
+/// Packages of the tree that go by the names of these libraries.
+fn needs(tree: &Tree, package: &PackageName, libraries: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for library in libraries {
+        let name = library.to_ascii_lowercase();
+        let bare = name.strip_prefix("lib").unwrap_or(&name);
+        let usual = match bare {
+            "z" => "zlib",
+            "ssl" | "crypto" => "openssl",
+            "curses" | "ncursesw" => "ncurses",
+            "bz2" => "bzip2",
+            "lzma" => "xz",
+            other => other,
+        };
+        let names = [name.clone(), usual.to_owned(), format!("lib{usual}")];
+        let known = |name: &&String| PackageName::new(name).is_ok() && tree.recipe(name).is_file();
+        found.extend(names.iter().find(known).filter(|name| *name != package.as_str()).cloned());
+    }
+    found
 }
 
 /// A text inside double quotes of bash.
@@ -280,10 +305,11 @@ struct Recipe<'a> {
     package: &'a PackageName,
     archive: &'a Archive,
     version: &'a str,
-    top: &'a str,
+    folder: &'a str,
     system: &'a System,
     description: Option<String>,
     license: Option<String>,
+    needs: BTreeSet<String>,
 }
 
 impl Recipe<'_> {
@@ -292,16 +318,18 @@ impl Recipe<'_> {
         // What apt or git is asked for does not follow from the version.
         let plain = fetch::is_plain(&self.archive.folder);
         let url = if plain { with_version(&self.archive.folder) } else { quoted(&self.archive.folder) };
-        let toolchain = self.tree.recipe("toolchain").is_file();
-        let needs = if toolchain && *self.system != System::Unknown { "toolchain" } else { "" };
+        let mut needs: Vec<&str> = self.needs.iter().map(String::as_str).collect();
+        if self.tree.recipe("toolchain").is_file() && *self.system != System::Unknown {
+            needs.insert(0, "toolchain");
+        }
         let mut text = String::new();
         let mut set = |name: &str, value: &str| text.push_str(&format!("{name}=\"{value}\"\n"));
         set("VERSION", &quoted(self.version));
         set("URL", &url);
         set("TARBALL", &with_version(&self.archive.file));
         set("SHA256SUM", &self.archive.digest.to_string());
-        set("SRCDIR", &with_version(self.top));
-        set("DEPENDS", needs);
+        set("SRCDIR", &with_version(self.folder));
+        set("DEPENDS", &needs.join(" "));
         set("DESCRIPTION", &quoted(self.description.as_deref().unwrap_or(self.package.as_str())));
         match &self.license {
             Some(license) => set("LICENSE", license),
@@ -311,7 +339,8 @@ impl Recipe<'_> {
             System::Autoreconf => "autoconf automake libtoolize make",
             System::Cmake => "cmake make",
             System::Meson => "meson ninja",
-            System::Kbuild { .. } => "gcc make bison flex",
+            System::Kbuild { linux: true } => "gcc make bc bison flex perl",
+            System::Kbuild { linux: false } => "gcc make",
             System::Autoconf | System::Configure { .. } | System::Make(_) => "make",
             System::Unknown => "",
         };
@@ -432,7 +461,7 @@ mod tests {
             ("tcl8.6.13-src.tar.gz", "tcl", "8.6.13"),
             ("sqlite-autoconf-3400100.tar.gz", "sqlite", "3400100"),
             ("boost_1_80_0.tar.bz2", "boost", "1_80_0"),
-            ("tool-0123456789ab.tar", "tool", "0123456789ab"),
+            ("tool-abcdef012345.tar", "tool", "abcdef012345"),
             ("thing.zip", "thing", ""),
         ] {
             assert_eq!(version(file, package), expected, "{file}");

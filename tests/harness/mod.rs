@@ -315,7 +315,7 @@ fn redact(line: &str, root: &Path) -> String {
 
 /// Takes away a block's first empty line and the indentation that all its lines share.
 fn undent(text: &str) -> String {
-    let text = text.strip_prefix('\n').unwrap_or(text);
+    let Some(text) = text.strip_prefix('\n') else { return text.to_owned() };
     let indent = |line: &&str| line.len() - line.trim_start().len();
     let least =
         text.lines().filter(|line| !line.trim().is_empty()).map(|line| indent(&line)).min().unwrap_or(0);

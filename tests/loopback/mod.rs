@@ -261,10 +261,11 @@ impl Case {
     }
 }
 
-/// Names in a folder, sorted.
+/// Names in a folder, sorted, without hidden ones.
 pub fn names(folder: &Path) -> Vec<String> {
     let entries = fs_err::read_dir(folder).unwrap();
     let mut names: Vec<String> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     names
 }

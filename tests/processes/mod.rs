@@ -24,7 +24,7 @@ fn parents() -> Vec<(u32, u32)> {
     let numbers = std::fs::read_dir("/proc").unwrap().flatten();
     let pids = numbers.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter_map(|pid| {
-        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = fs_err::read(format!("/proc/{pid}/stat")).ok()?;
         let stat = String::from_utf8_lossy(&stat).into_owned();
         // `PID (any name) STATE PPID …`; the dead are nobody's work.
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
@@ -65,14 +65,14 @@ pub fn of_fixture(fixture: &Path) -> Vec<(u32, String)> {
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"))
             .is_ok_and(|cwd| cwd.to_string_lossy().contains(&name));
         cwd || files.iter().any(|file| {
-            std::fs::read(format!("/proc/{pid}/{file}"))
+            fs_err::read(format!("/proc/{pid}/{file}"))
                 .is_ok_and(|text| String::from_utf8_lossy(&text).contains(&name))
         })
     };
     let own = std::process::id();
     let found = parents().into_iter().filter(|(pid, _)| *pid != own && mentions(*pid));
     let line = |pid: u32| {
-        String::from_utf8_lossy(&std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+        String::from_utf8_lossy(&fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
             .replace('\0', " ")
     };
     found.map(|(pid, _)| (pid, line(pid))).collect()
@@ -86,7 +86,7 @@ pub fn until_alone(fixture: &Path) {
     while Instant::now() < deadline {
         left = of_fixture(fixture);
         if left.is_empty() {
-            let mounts = std::fs::read("/proc/self/mountinfo").unwrap();
+            let mounts = fs_err::read("/proc/self/mountinfo").unwrap();
             let mounts = String::from_utf8_lossy(&mounts).into_owned();
             let ours: Vec<&str> = mounts.lines().filter(|line| line.contains(&name_of(fixture))).collect();
             assert!(ours.is_empty(), "still mounted: {ours:?}");

@@ -1,0 +1,362 @@
+//! Bad input, each with its clear error: what was typed, recipes, names, folders, and outputs that nobody reads.
+
+mod harness;
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use harness::Tree;
+
+// What was typed
+
+#[test]
+fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
+    let tree = Tree::new().board("big").product("desk").package("zlib", "").package("musl", "");
+    tree.mk("plan tyni demo").is("
+        ! error: unknown board `tyni`: there is no `board/tyni`
+        !   there are: big, tiny
+        ! hint: did you mean `tiny`?
+        status 2
+    ");
+    tree.mk("tiny dmeo").is("
+        ! error: unknown product `dmeo`: there is no `product/dmeo`
+        !   there are: demo, desk
+        ! hint: did you mean `demo`?
+        status 2
+    ");
+    tree.mk("tiny demo zlbi").is("
+        ! error: unknown package `zlbi`: there is no `pkg/zlbi/build`
+        !   there are: musl, zlib
+        ! hint: did you mean `zlib`?
+        status 2
+    ");
+    tree.mk("tiny demo something-else").is("
+        ! error: unknown package `something-else`: there is no `pkg/something-else/build`
+        !   there are: musl, zlib
+        status 2
+    ");
+    tree.mk("tiny demo").is("
+        ! error: board `tiny` has no package `release-tiny`: there is no `pkg/release-tiny/build`
+        ! hint: the package `release-<board>` needs everything that the image is made of
+        status 3
+    ");
+}
+
+#[test]
+fn names_that_are_no_names_are_refused() {
+    let tree = Tree::new().package("a", "");
+    let hint =
+        "! hint: names are made of letters, digits, `.`, `_`, `+`, `-`, `@` and start with none of `.`, `-`";
+    for (words, shown, what) in [
+        (["ti ny", "demo", "a"], "ti ny", "board"),
+        (["../tiny", "demo", "a"], "../tiny", "board"),
+        (["..", "demo", "a"], "..", "board"),
+        (["tiny", "de/mo", "a"], "de/mo", "product"),
+        (["tiny", "", "a"], "", "product"),
+        (["tiny", "demo", "a b"], "a b", "package"),
+        (["tiny", "demo", "../a"], "../a", "package"),
+        (["tiny", "demo", "a\u{1b}[31m"], "a\\u{1b}[31m", "package"),
+        (["tiny", "demo", "a\nb"], "a\\nb", "package"),
+    ] {
+        tree.mk_words(&[&["plan"], &words[..]].concat())
+            .is(&format!("! error: `{shown}` cannot be the name of a {what}\n{hint}\nstatus 2\n"));
+    }
+    tree.mk_words(&["plan", "--", "tiny", "demo", "-rf"])
+        .is(&format!("! error: `-rf` cannot be the name of a package\n{hint}\nstatus 2\n"));
+    tree.mk("plan tiny demo -rf").has("! error: unexpected argument `-r` found").has("status 2");
+}
+
+#[test]
+fn too_few_words_and_unknown_options_are_errors_of_usage() {
+    let tree = Tree::new();
+    tree.mk("").has("status 2");
+    tree.mk("tiny").has("PRODUCT").has("status 2");
+    tree.mk("--kepe-going tiny demo")
+        .has("! error: unexpected argument `--kepe-going` found")
+        .has("--keep-going")
+        .has("status 2");
+    tree.mk("--rooms perhaps tiny demo").has("perhaps").has("auto, always, never").has("status 2");
+}
+
+#[test]
+fn a_number_of_jobs_is_a_number_from_one() {
+    let tree = Tree::new().package("a", "");
+    for jobs in ["0", "-1", "many", "4097", "99999999999999999999", "1.5", "４"] {
+        tree.mk(&format!("-j {jobs} plan tiny demo a")).is(&format!(
+            "! error: `{jobs}` is no number of jobs\n! hint: -j takes a number from 1 to 4096; without it every processor is used\nstatus 2\n"
+        ));
+    }
+    tree.mk("-j 4096 plan tiny demo a").has("build  a");
+    let tree = tree.env("MK_JOBS", "none");
+    tree.mk("plan tiny demo a").has("`none` is no number of jobs").has("status 2");
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_program_quietly() {
+    let tree = (0..2000).fold(Tree::new(), |tree, i| tree.file(&format!("pkg/a/file{i:04}"), "x"));
+    let all: Vec<String> = (0..300).map(|i| format!("package-with-a-long-name-{i:03}")).collect();
+    let tree = all.iter().fold(tree, |tree, name| tree.package(name, "VERSION=1"));
+    let tree = tree.package("release-tiny", &format!("DEPENDS='{}'", all.join(" ")));
+    for words in [["plan", "tiny", "demo", "--format=human"], ["plan", "tiny", "demo", "--format=json"]] {
+        let mut child = tree.command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut said = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+    }
+}
+
+// Recipes
+
+#[test]
+fn a_recipe_that_does_not_parse_is_named_with_its_line() {
+    let tree = Tree::new()
+        .package("a", "VERSION=1\nbuild() {\n\tif true; then\n\t\techo\n}\n")
+        .package("b", "DEPENDS=a");
+    tree.mk("plan tiny demo b").is("
+        ! error: pkg/a/build:5: syntax error near unexpected token `}'
+        status 3
+    ");
+}
+
+#[test]
+fn a_recipe_whose_command_fails_while_it_is_read_is_named_with_its_line() {
+    let tree = Tree::new()
+        .package("a", "VERSION=1\nfalse\n")
+        .package("b", "DEPENDS=$(no_such_helper ROOTFS | sort -u)\n")
+        .package("c", "source \"$SCRIPTDIR/pkg/gone/build\"\n")
+        .package("d", "source \"$SCRIPTDIR/pkg/a/build\"\n");
+    tree.mk("plan tiny demo a").is("
+        ! error: pkg/a/build:2: `false` failed with status 1 while the recipe was read
+        status 3
+    ");
+    tree.mk("plan tiny demo b").is("
+        ! error: pkg/b/build:1: no_such_helper: command not found
+        status 3
+    ");
+    tree.mk("plan tiny demo c").is("
+        ! error: pkg/c/build:1: pkg/gone/build: No such file or directory
+        status 3
+    ");
+    tree.mk("plan tiny demo d").has("! error: pkg/a/build:2: `false` failed").has("status 3");
+}
+
+#[test]
+fn a_recipe_that_prints_while_it_is_read_is_warned_of_and_built() {
+    let tree = Tree::new()
+        .package("a", "echo 'hello from a'\necho loud >&2\nVERSION=1\nbuild() { true $VERSION; }\n");
+    tree.mk("tiny demo a").is("
+        ! warning: pkg/a/build prints while it is read: `hello from a`
+        ! a: build
+        ! a: build done in #s
+        ! a: built in #s  (never built)
+        ! 1 package: 1 built
+        ! time:…
+        ! critical path…
+    ");
+    tree.mk("plan tiny demo a").is("reuse  a 1\n");
+}
+
+#[test]
+fn a_recipe_that_exits_is_named() {
+    for (status, text) in [(0, "VERSION=1\nexit 0\n"), (7, "VERSION=1\nexit 7\n")] {
+        let tree = Tree::new().package("a", text);
+        tree.mk("plan tiny demo a").is(&format!(
+            "! error: pkg/a/build: exits with status {status} while it is read\n\
+             ! hint: a recipe is sourced: use `return`, and leave work to its functions\nstatus 3\n"
+        ));
+    }
+    let tree = Tree::new().package("a", "VERSION=1\nkill -9 $$\n");
+    tree.mk("plan tiny demo a").has("error: bash ended while it read `pkg/a/build`").has("status 3");
+}
+
+#[test]
+fn a_recipe_that_is_never_read_to_its_end_is_given_up() {
+    for text in ["while :; do :; done", "sleep 1000", "cat <(sleep 1000)", "trap '' TERM INT; sleep 1000"] {
+        let tree = Tree::new().env("MK_EVALUATION_LIMIT", "1").package("a", text).package("b", "VERSION=1");
+        tree.mk("plan tiny demo a").is("
+            ! error: `pkg/a/build` was not read to its end within 1 s
+            ! hint: a recipe sets variables and defines functions; work belongs into the functions
+            status 3
+        ");
+        tree.mk("plan tiny demo b").has("build  b 1");
+    }
+}
+
+#[test]
+fn a_variable_of_the_contract_that_is_an_array_is_named() {
+    for name in ["VERSION", "URL", "TARBALL", "SHA256SUM", "SRCDIR", "DEPENDS"] {
+        let tree = Tree::new().package("a", &format!("{name}=(x y)"));
+        tree.mk("plan tiny demo a").is(&format!(
+            "! error: pkg/a/build: {name} is an array; it must be one word or words separated by spaces\nstatus 3\n"
+        ));
+    }
+}
+
+#[test]
+fn an_unknown_dependency_is_named_with_its_nearest_and_the_recipe() {
+    let tree = Tree::new()
+        .package("openssl", "")
+        .package("foo", "DEPENDS='opensll'")
+        .package("bar", "DEPENDS='really-not-there'");
+    tree.mk("plan tiny demo foo").is("
+        ! error: pkg/foo/build: DEPENDS names unknown package `opensll`
+        ! hint: did you mean `openssl`?
+        status 3
+    ");
+    tree.mk("plan tiny demo bar").is("
+        ! error: pkg/bar/build: DEPENDS names unknown package `really-not-there`
+        ! hint: there is no `pkg/really-not-there/build`
+        status 3
+    ");
+}
+
+#[test]
+fn a_dependency_s_name_must_be_one() {
+    for (depends, shown) in
+        [("../x", "../x"), ("a/b", "a/b"), ("-x", "-x"), ("$'x\\e[0m'", "x\\u{1b}[0m"), ("'größe'", "größe")]
+    {
+        let tree = Tree::new().package("a", &format!("DEPENDS={depends}"));
+        tree.mk("plan tiny demo a").is(&format!(
+            "! error: pkg/a/build: DEPENDS: `{shown}` cannot be the name of a package\nstatus 3\n"
+        ));
+    }
+}
+
+#[test]
+fn a_recipe_that_needs_itself_and_a_cycle_are_told_as_such() {
+    let tree = Tree::new()
+        .package("self", "DEPENDS='self'")
+        .package("top", "DEPENDS=curl")
+        .package("curl", "DEPENDS=openssl")
+        .package("openssl", "DEPENDS='ca-certs zlib'")
+        .package("ca-certs", "DEPENDS=curl")
+        .package("zlib", "");
+    tree.mk("plan tiny demo self")
+        .is("! error: pkg/self/build: DEPENDS names the package itself\nstatus 3\n");
+    tree.mk("plan tiny demo top")
+        .is("! error: dependency cycle: ca-certs → curl → openssl → ca-certs\nstatus 3\n");
+}
+
+#[test]
+fn an_archive_without_digest_or_folder_and_one_that_is_no_file_name_are_refused() {
+    let digest = "0".repeat(64);
+    for (recipe, message) in [
+        ("TARBALL=a.tar.gz SRCDIR=a".to_owned(), "TARBALL is `a.tar.gz` but SHA256SUM is not set"),
+        (format!("TARBALL=a.tar.gz SHA256SUM={digest}"), "TARBALL is `a.tar.gz` but SRCDIR is not set"),
+        ("TARBALL=a.tar.gz SRCDIR=a SHA256SUM=123".to_owned(), "SHA256SUM: "),
+        (format!("TARBALL=../a.tar.gz SRCDIR=a SHA256SUM={digest}"), "TARBALL `../a.tar.gz` is no file name"),
+        (format!("TARBALL='a b.tar' SRCDIR=a SHA256SUM={digest}"), "TARBALL `a b.tar` is no file name"),
+        (
+            format!("TARBALL=a.tar SRCDIR=../a SHA256SUM={digest}"),
+            "SRCDIR `../a` is no folder inside an archive",
+        ),
+        (
+            format!("TARBALL=a.tar SRCDIR=/etc SHA256SUM={digest}"),
+            "SRCDIR `/etc` is no folder inside an archive",
+        ),
+    ] {
+        let tree = Tree::new().package("a", &recipe);
+        tree.mk("plan tiny demo a").has(&format!("! error: pkg/a/build: {message}")).has("status 3");
+    }
+}
+
+#[test]
+fn a_source_folder_that_the_archive_lacks_is_told_with_those_that_it_has() {
+    for tree in Tree::both() {
+        let tree = tree.archive("a-1.tar.gz", &[("a-1.0/file", "x")]).package(
+            "a",
+            "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\nbuild() { :; true; }",
+        );
+        tree.mk("-q tiny demo a").has("! error: a: ").has("a-1.0").has("SRCDIR").has("status 3");
+    }
+}
+
+#[test]
+fn a_recipe_that_is_no_text_is_refused() {
+    let tree = Tree::new().package("a", "VERSION=1\0\n");
+    tree.mk("plan tiny demo a")
+        .is("! error: `pkg/a/build` is no bash script: it holds a NUL byte\nstatus 3\n");
+    let tree = Tree::new().file("pkg/a/build/file", "");
+    tree.mk("plan tiny demo a").has("unknown package `a`").has("status 2");
+}
+
+#[test]
+fn a_toolchain_file_that_is_wrong_is_named() {
+    let tree = Tree::new().package("a", "").file("board/tiny/TOOLCHAIN", "TARGET=x\nif\n");
+    tree.mk("plan tiny demo a").has("board/tiny/TOOLCHAIN").has("status 3");
+    let tree = Tree::new().package("a", "").file("board/tiny/TOOLCHAIN", "echo hello\n");
+    tree.mk("plan tiny demo a").has("prints while it is read").has("hello").has("status 3");
+    let tree = Tree::new().package("a", "").file("board/tiny/TOOLCHAIN", "exit 3\n");
+    tree.mk("plan tiny demo a").has("TOOLCHAIN").has("status 3");
+    let tree = Tree::new()
+        .env("MK_EVALUATION_LIMIT", "1")
+        .package("a", "")
+        .file("board/tiny/TOOLCHAIN", "sleep 1000\n");
+    tree.mk("plan tiny demo a").has("TOOLCHAIN").has("status 3");
+}
+
+#[test]
+fn hostile_text_of_a_recipe_has_no_power_over_the_terminal() {
+    let tree = Tree::new()
+        .package("a", "build() {\n\tprintf 'error: \\033[2J\\033]0;title\\007 \\r over\\n'\n\tfalse\n}\n");
+    let ran = tree.mk("tiny demo a");
+    assert!(
+        !ran.stderr.contains('\u{1b}') && !ran.stderr.contains('\r') && !ran.stderr.contains('\u{7}'),
+        "{:?}",
+        ran.stderr
+    );
+    let tree = Tree::new().package("a", "VERSION=$'1\\e[31m'\n");
+    let ran = tree.mk("plan tiny demo a");
+    assert!(!ran.stdout.contains('\u{1b}'), "{:?}", ran.stdout);
+}
+
+// Folders
+
+#[test]
+fn a_workspace_that_cannot_be_written_is_said_so() {
+    let tree = Tree::new().package("a", "");
+    fs_err::write(tree.at("workspace/tiny-demo"), "a file in the way").unwrap();
+    tree.mk("tiny demo a").has("/workspace/tiny-demo").has("status 5");
+    tree.mk("-C ../missing tiny demo a").has("/missing").has("status 5");
+}
+
+#[test]
+fn a_read_only_workspace_is_said_so_and_planned_in_all_the_same() {
+    let tree = Tree::new().package("a", "VERSION=1");
+    let workspace = tree.at("workspace");
+    fs_err::set_permissions(&workspace, std::fs::Permissions::from_mode(0o555)).unwrap();
+    // Root writes everywhere.
+    let is_root = fs_err::write(workspace.join("probe"), "").is_ok();
+    tree.mk("plan tiny demo a").is("build  a 1  (never built)\n");
+    if !is_root {
+        tree.mk("tiny demo a")
+            .has("Permission denied")
+            .has("hint: the folder must be writable")
+            .has("status 5");
+    }
+    fs_err::set_permissions(&workspace, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_store_that_is_none_is_left_alone() {
+    let tree = Tree::new().package("a", "").file("keep", "letter");
+    tree.mk("--store ../tree tiny demo a").has("is not a store").has("status 5");
+    tree.mk("--store /dev/null/store tiny demo a").has("/dev/null/store").has("status 5");
+    assert!(!tree.at("tree/entry").exists());
+}
+
+#[test]
+fn a_file_that_lies_where_a_result_is_shown_gives_way_and_a_source_folder_does_not() {
+    let tree = Tree::new().archive("a-1.tar.gz", &[("a-1/text", "text\n")]).package(
+        "a",
+        "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz)\ndeploy() { touch $2/x; }",
+    );
+    fs_err::create_dir_all(tree.at("workspace/src/a-1")).unwrap();
+    fs_err::write(tree.at("workspace/src/a-1/mine"), "mine").unwrap();
+    fs_err::create_dir_all(tree.built("deploy/a/old")).unwrap();
+    tree.builds("a");
+    assert_eq!(tree.list_deployed("a"), ["x"]);
+    assert_eq!(fs_err::read_to_string(tree.at("workspace/src/a-1/mine")).unwrap(), "mine");
+}
