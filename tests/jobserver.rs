@@ -92,8 +92,7 @@ fn one_job_is_one_compiler() {
 
 #[test]
 fn tokens_that_a_killed_step_took_along_come_back() {
-    let hang =
-        "printf 'all: t1 t2 t3\\nt%%:\\n\\techo $@ >> begun; sleep 1000\\n' > hang; make -s -j $NUMJOBS -f hang";
+    let hang = "printf 'all: t1 t2 t3\\nt%%:\\n\\techo $@ >> begun; sleep 1000\\n' > hang; make -s -j $NUMJOBS -f hang";
     let tree = Tree::new().env("MK_JOBS", "3").package("compiler", COMPILER);
     let tree = with(tree, "killed", hang);
     let tree = with(tree, "after", "make -j $NUMJOBS")
