@@ -104,7 +104,7 @@ fn a_step_that_ends_when_it_is_asked_to_is_given_the_time() {
     until_logged(&tree, "release-tiny", &["begun"]);
     signal(running.id(), SIGINT);
     assert_eq!(running.wait().signal(), Some(SIGINT as i32));
-    assert_eq!(tree.log("release-tiny", "build"), "begun\ntidy\n");
+    assert!(tree.log("release-tiny", "build").ends_with("tidy\n"));
     let record = fs_err::read_to_string(tree.built("log/events.json")).unwrap();
     assert!(
         record.contains("\"outcome\":\"cancelled\"") && !record.contains("\"event\":\"failed\""),
@@ -190,7 +190,7 @@ fn what_cannot_be_stopped_is_cut_off() {
             std::fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
         threads
             .map(|t| std::fs::read_to_string(t.path().join("wchan")).unwrap_or_default())
-            .any(|at| at.contains("fifo"))
+            .any(|at| at.contains("fifo") || at.contains("wait_for_partner"))
     });
     let since = Instant::now();
     signal(running.id(), SIGINT);
