@@ -11,6 +11,7 @@ use crate::command;
 use crate::config::{Format, Rooms, Settings};
 use crate::error::Result;
 use crate::layout::Workspace;
+use crate::tokens::Tokens;
 
 /// Builds embedded Linux systems from a tree of plain bash recipes.
 ///
@@ -304,6 +305,7 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
 
 /// Parses and carries out.
 pub fn run(arguments: Vec<OsString>) -> Result<()> {
+    let broken_jobserver = std::env::var("MAKEFLAGS").ok().and_then(|flags| Tokens::inherited(&flags).err());
     let cli = match Cli::try_parse_from(with_command(arguments)) {
         Ok(cli) => cli,
         Err(error) => return command::usage(&error),
@@ -341,6 +343,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         verbose,
         mirrors: mirror,
         environment,
+        broken_jobserver,
         evaluation_limit: Duration::from_secs(evaluation_limit),
     };
     match cli.command {

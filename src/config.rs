@@ -57,6 +57,9 @@ pub struct Settings {
     pub verbose: bool,
     /// The caller's environment.
     pub environment: HashMap<String, String>,
+    /// Why the jobserver that MAKEFLAGS names cannot be used. Found out before any file is opened: later the numbers
+    /// in MAKEFLAGS may be those of own files.
+    pub broken_jobserver: Option<Error>,
     /// How long one recipe may take to be read.
     pub evaluation_limit: Duration,
 }

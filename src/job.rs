@@ -72,11 +72,14 @@ impl Workshop {
     /// `places`: the configuration places, which may name mirrors.
     pub fn new(settings: &Settings, store: &Store, places: &[PathBuf]) -> Result<Workshop> {
         let mut warning = None;
-        let inherited =
-            settings.environment.get("MAKEFLAGS").map(|flags| Tokens::inherited(flags)).transpose();
+        let inherited = match (&settings.broken_jobserver, settings.environment.get("MAKEFLAGS")) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Some(flags)) => Tokens::inherited(flags),
+            (None, None) => Ok(None),
+        };
         let tokens = match inherited {
-            Ok(Some(Some(tokens))) => tokens,
-            Ok(_) => Tokens::new(settings.jobs)?,
+            Ok(Some(tokens)) => tokens,
+            Ok(None) => Tokens::new(settings.jobs)?,
             Err(error) => {
                 warning = Some(format!("{}; using {} jobs of its own", error.message, settings.jobs));
                 Tokens::new(settings.jobs)?

@@ -34,6 +34,7 @@ fn settings(tree: &Tree) -> Settings {
         quiet: true,
         verbose: false,
         environment: HashMap::new(),
+        broken_jobserver: None,
         mirrors: Vec::new(),
         evaluation_limit: Duration::from_secs(60),
     }

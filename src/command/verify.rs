@@ -62,6 +62,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         store: store.root().to_owned(),
         jobs: settings.jobs + 1,
         environment: settings.environment.clone(),
+        broken_jobserver: settings.broken_jobserver.clone(),
         mirrors: settings.mirrors.clone(),
         ..*settings
     };

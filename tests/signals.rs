@@ -1,0 +1,212 @@
+//! Ctrl-C and its like: everything ends soon, also what does not want to, nothing lives on, and the next run finds all as it should be.
+
+#![allow(clippy::unwrap_used, reason = "clippy knows only the test functions themselves as tests")]
+
+mod harness;
+mod processes;
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use harness::Tree;
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal::{self, SIGHUP, SIGINT, SIGTERM};
+use processes::{Running, of_fixture, signal, unfinished, until, until_alone};
+
+/// More than any signal may take; the promise is two seconds of a machine that has nothing else to do.
+const SOON: Duration = Duration::from_secs(6);
+
+/// One package that is there, one whose step and all that it starts never end and ignore what asks them to, and one that waits.
+fn stubborn() -> Tree {
+    Tree::new()
+        .package("first", "build() { echo first > \"$2/file\"; }")
+        .package(
+            "stubborn",
+            r#"DEPENDS=first
+            build() {
+                trap '' TERM INT HUP
+                setsid bash -c 'trap "" TERM INT HUP; echo deep; while :; do sleep 1000; done' &
+                (setsid setsid sh -c 'trap "" TERM; echo deeper; sleep 1001' &)
+                echo begun
+                while :; do sleep 1000; done
+            }"#,
+        )
+        .package("release-tiny", "DEPENDS=stubborn")
+}
+
+fn until_logged(tree: &Tree, package: &str, words: &[&str]) {
+    let log = tree.built(&format!("log/{package}-build.log"));
+    until("the log", || {
+        let text = fs_err::read_to_string(&log).unwrap_or_default();
+        words.iter().all(|word| text.lines().any(|line| line == *word))
+    });
+}
+
+fn start(tree: &Tree, words: &[&str]) -> Running {
+    Running::start(tree.command(words).stderr(Stdio::null()).process_group(0))
+}
+
+/// Waits for the end and checks that it came soon and by this signal.
+#[track_caller]
+fn ends_by(mut running: Running, by: Signal, since: Instant) {
+    let status = running.wait();
+    assert_eq!(status.signal(), Some(by as i32), "{status}");
+    assert!(since.elapsed() < SOON, "{:?}", since.elapsed());
+}
+
+/// After a stop: nothing lives, the finished package is there, the next run builds the others and no more.
+fn all_is_right(tree: &Tree, rooms: &str) {
+    until_alone(&tree.at("."));
+    tree.write("pkg/stubborn/build", "DEPENDS=first\nbuild() { echo done > \"$2/file\"; }");
+    let ran = tree.mk(&format!("--rooms {rooms} tiny demo"));
+    assert_eq!(ran.status, 0, "{}", ran.text());
+    assert!(!ran.stderr.contains("first: build") && ran.stderr.contains("stubborn: built"), "{}", ran.text());
+    assert_eq!(tree.deployed("stubborn", "file"), "done\n");
+    assert!(unfinished(&tree.at("store"), &tree.at("workspace")).is_empty());
+}
+
+#[test]
+fn each_signal_ends_everything_below_also_what_ignores_it_and_left_its_session() {
+    for by in [SIGINT, SIGTERM, SIGHUP] {
+        for rooms in ["always", "never"] {
+            let tree = stubborn();
+            let running = start(&tree, &["--rooms", rooms, "tiny", "demo"]);
+            until_logged(&tree, "stubborn", &["begun", "deep", "deeper"]);
+            let since = Instant::now();
+            signal(running.id(), by);
+            ends_by(running, by, since);
+            all_is_right(&tree, rooms);
+        }
+    }
+}
+
+#[test]
+fn the_whole_foreground_group_may_get_it_as_from_a_terminal() {
+    for rooms in ["always", "never"] {
+        let tree = stubborn();
+        let running = start(&tree, &["--rooms", rooms, "tiny", "demo"]);
+        until_logged(&tree, "stubborn", &["begun", "deep", "deeper"]);
+        let since = Instant::now();
+        nix::sys::signal::killpg(nix::unistd::Pid::from_raw(running.id() as i32), SIGINT).unwrap();
+        ends_by(running, SIGINT, since);
+        all_is_right(&tree, rooms);
+    }
+}
+
+#[test]
+fn a_step_that_ends_when_it_is_asked_to_is_given_the_time() {
+    let tree = Tree::new().package(
+        "release-tiny",
+        "build() { trap 'echo tidy; exit 1' TERM; echo begun; while :; do sleep 0.01; done; }",
+    );
+    let mut running = start(&tree, &["tiny", "demo"]);
+    until_logged(&tree, "release-tiny", &["begun"]);
+    signal(running.id(), SIGINT);
+    assert_eq!(running.wait().signal(), Some(SIGINT as i32));
+    assert!(tree.log("release-tiny", "build").ends_with("tidy\n"));
+    let record = fs_err::read_to_string(tree.built("log/events.json")).unwrap();
+    assert!(
+        record.contains("\"outcome\":\"cancelled\"") && !record.contains("\"event\":\"failed\""),
+        "{record}"
+    );
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    for rooms in ["always", "never"] {
+        let tree = stubborn();
+        let running = start(&tree, &["--rooms", rooms, "tiny", "demo"]);
+        until_logged(&tree, "stubborn", &["begun", "deep", "deeper"]);
+        let since = Instant::now();
+        signal(running.id(), SIGINT);
+        // The other one, or the kernel may take both for one.
+        signal(running.id(), SIGTERM);
+        let mut running = running;
+        let status = running.wait();
+        assert!([SIGINT, SIGTERM].map(|by| Some(by as i32)).contains(&status.signal()), "{status}");
+        assert!(since.elapsed() < SOON);
+        all_is_right(&tree, rooms);
+    }
+}
+
+#[test]
+fn whoever_waits_for_another_mk_can_be_stopped() {
+    let tree = Tree::new().archive("a-1.tar.gz", &[("a-1/file", "x\n")]).package(
+        "release-tiny",
+        "TARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL=ARCHIVES\nSHA256SUM=SHA256(a-1.tar.gz)\nbuild() { :; }",
+    );
+    let digest = mk::digest::Digest::of(fs_err::read(tree.at("archives/a-1.tar.gz")).unwrap());
+    tree.mk("plan tiny demo");
+    fs_err::create_dir_all(tree.at("store/lock")).unwrap();
+    let lock = std::fs::File::create(tree.at("store/lock").join(format!("source-{digest}"))).unwrap();
+    let _held = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    let said = tree.at("said");
+    let mut command = tree.command(&["--format", "plain", "tiny", "demo"]);
+    let running = Running::start(command.stderr(std::fs::File::create(&said).unwrap()));
+    until("it says so", || {
+        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits for another `mk`")
+    });
+    let since = Instant::now();
+    signal(running.id(), SIGINT);
+    ends_by(running, SIGINT, since);
+    until_alone(&tree.at("."));
+}
+
+#[test]
+fn whoever_waits_for_a_server_can_be_stopped() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let tree = Tree::new().package(
+        "release-tiny",
+        &format!("TARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL={url}\nSHA256SUM={}\nbuild() {{ :; }}", "1".repeat(64)),
+    );
+    let running = start(&tree, &["tiny", "demo"]);
+    let _connection = listener.accept().unwrap();
+    let since = Instant::now();
+    signal(running.id(), SIGTERM);
+    ends_by(running, SIGTERM, since);
+    until_alone(&tree.at("."));
+}
+
+#[test]
+fn what_cannot_be_stopped_is_cut_off() {
+    // Nobody writes into the pipe, and nothing but the end of the process gets a thread out of opening it.
+    let tree = Tree::new().archive("a-1.tar.gz", &[("a-1/file", "x\n")]).package(
+        "release-tiny",
+        "TARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL=ARCHIVES\nSHA256SUM=SHA256(a-1.tar.gz)\nbuild() { :; }",
+    );
+    tree.mk("plan tiny demo");
+    let digest = mk::digest::Digest::of(fs_err::read(tree.at("archives/a-1.tar.gz")).unwrap());
+    fs_err::create_dir_all(tree.at("store/lock")).unwrap();
+    nix::unistd::mkfifo(
+        &tree.at("store/lock").join(format!("source-{digest}")),
+        nix::sys::stat::Mode::S_IRWXU,
+    )
+    .unwrap();
+    let running = start(&tree, &["tiny", "demo"]);
+    until("it hangs", || {
+        let threads =
+            std::fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
+        threads
+            .map(|t| std::fs::read_to_string(t.path().join("wchan")).unwrap_or_default())
+            .any(|at| at.contains("fifo") || at.contains("wait_for_partner"))
+    });
+    let since = Instant::now();
+    signal(running.id(), SIGINT);
+    ends_by(running, SIGINT, since);
+    until_alone(&tree.at("."));
+}
+
+#[test]
+fn an_ended_run_leaves_nothing_that_a_step_left_behind() {
+    for tree in Tree::both() {
+        let tree = tree.package(
+            "release-tiny",
+            "build() { (setsid sh -c 'trap \"\" TERM HUP; sleep 1002' &); sleep 1003 & }",
+        );
+        tree.builds("");
+        assert_eq!(of_fixture(&tree.at(".")), []);
+        until_alone(&tree.at("."));
+    }
+}
