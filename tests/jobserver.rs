@@ -108,7 +108,7 @@ fn tokens_that_a_killed_step_took_along_come_back() {
     // Its make holds a token, perhaps two, when it is killed with all that it started.
     let hanging = || {
         below(child.id()).into_iter().filter(|pid| {
-            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             String::from_utf8_lossy(&line).contains("sleep\x001000")
         })
     };
@@ -116,7 +116,7 @@ fn tokens_that_a_killed_step_took_along_come_back() {
     let makes: Vec<u32> = below(child.id())
         .into_iter()
         .filter(|pid| {
-            std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"make\0-s"))
+            fs_err::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(b"make\0-s"))
         })
         .collect();
     makes.iter().for_each(|pid| signal(*pid, SIGKILL));

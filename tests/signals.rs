@@ -139,11 +139,12 @@ fn whoever_waits_for_another_mk_can_be_stopped() {
     let digest = mk::digest::Digest::of(fs_err::read(tree.at("archives/a-1.tar.gz")).unwrap());
     tree.mk("plan tiny demo");
     fs_err::create_dir_all(tree.at("store/lock")).unwrap();
-    let lock = std::fs::File::create(tree.at("store/lock").join(format!("source-{digest}"))).unwrap();
+    let lock =
+        fs_err::File::create(tree.at("store/lock").join(format!("source-{digest}"))).unwrap().into_parts().0;
     let _held = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     let said = tree.at("said");
     let mut command = tree.command(&["--format", "plain", "tiny", "demo"]);
-    let running = Running::start(command.stderr(std::fs::File::create(&said).unwrap()));
+    let running = Running::start(command.stderr(fs_err::File::create(&said).unwrap().into_parts().0));
     until("it says so", || {
         fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits for another `mk`")
     });
@@ -189,7 +190,7 @@ fn what_cannot_be_stopped_is_cut_off() {
         let threads =
             std::fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
         threads
-            .map(|t| std::fs::read_to_string(t.path().join("wchan")).unwrap_or_default())
+            .map(|t| fs_err::read_to_string(t.path().join("wchan")).unwrap_or_default())
             .any(|at| at.contains("fifo") || at.contains("wait_for_partner"))
     });
     let since = Instant::now();
