@@ -188,7 +188,7 @@ fn what_cannot_be_stopped_is_cut_off() {
     let running = start(&tree, &["tiny", "demo"]);
     until("it hangs", || {
         let threads =
-            std::fs::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
+            fs_err::read_dir(format!("/proc/{}/task", running.id())).into_iter().flatten().flatten();
         threads
             .map(|t| fs_err::read_to_string(t.path().join("wchan")).unwrap_or_default())
             .any(|at| at.contains("fifo") || at.contains("wait_for_partner"))
