@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::plain::{Plain, runs_programs};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, identifiers};
 
 /// A variable as `declare -p` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,12 +156,6 @@ const NEVER_PASSED: &[&str] = &[
     "DISPLAY",
     "MAIL",
 ];
-
-/// Identifiers in a text: whatever could be the name of a variable or a function.
-pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
-}
 
 /// The texts of small files in a package's folder, but for the recipe: what its steps may source or run.
 pub fn texts_below(folder: &Path) -> Vec<String> {

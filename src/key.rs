@@ -8,10 +8,11 @@ use std::time::SystemTime;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{Evaluated, identifiers, texts_below};
+use crate::evaluate::{Evaluated, texts_below};
 use crate::filedigest::{FileDigests, Stat};
 use crate::layout::{Tree, room};
 use crate::recipe::Recipe;
+use crate::runtime::{self, identifiers};
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
 pub const FORMAT: &str = "1";
@@ -140,7 +141,7 @@ pub struct Ingredients<'a> {
     pub variables: &'a BTreeMap<String, String>,
     /// What the TOOLCHAIN files set: functions, and attributes of variables.
     pub environment: &'a Evaluated,
-    /// Digest of the runtime library.
+    /// Digest of that part of the runtime library that every step runs.
     pub runtime: Digest,
     /// The library's functions, name and text.
     pub library: &'a HashMap<String, String>,
@@ -179,6 +180,9 @@ impl Ingredients<'_> {
             .chain(recipe.evaluated.variables.values().map(|v| v.value.as_str()))
         {
             add(&mut names, &mut fresh, text);
+            for name in self.computed_helpers(text) {
+                add(&mut names, &mut fresh, name);
+            }
         }
         let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
         for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
@@ -205,6 +209,17 @@ impl Ingredients<'_> {
             }
         }
         Ok(names)
+    }
+
+    /// Helpers whose names a text computes: all that begin with what stands before a `$`, as `run_` in `run_$KIND`.
+    fn computed_helpers<'t>(&'t self, text: &'t str) -> impl Iterator<Item = &'t str> {
+        let starts = memchr::memchr_iter(b'$', text.as_bytes()).filter_map(move |at| {
+            let start = identifiers(text[..at].rsplit(|c: char| c.is_ascii_whitespace()).next()?).last()?;
+            (start.len() > 2 && text[..at].ends_with(start)).then_some(start)
+        });
+        starts.flat_map(|start| {
+            self.library.keys().map(String::as_str).filter(move |name| name.starts_with(start))
+        })
     }
 
     /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
@@ -266,6 +281,11 @@ impl Ingredients<'_> {
             if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
+            }
+        }
+        for (name, text) in self.library {
+            if names.contains(name) && !runtime::core().contains(name) {
+                manifest.set(format!("helper {name}"), Digest::of(text).to_string());
             }
         }
         for (name, function) in &self.environment.functions {

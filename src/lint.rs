@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::elf::{self, Kind};
 use crate::error::{distance, nearest};
-use crate::evaluate::{BASH_VARIABLES, Evaluated, identifiers};
+use crate::evaluate::{BASH_VARIABLES, Evaluated};
 use crate::names::PackageName;
 use crate::recipe::CONTRACT;
+use crate::runtime::identifiers;
 use crate::script::{self, Script};
 use crate::store::Entry;
 use crate::strip;

@@ -1,7 +1,9 @@
 //! The runtime library: the bash files of `scripts/` that every recipe is run with, carried inside the program.
 //! Knows `digest` and `error`; writes them out where bash can read them.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -30,7 +32,7 @@ const CHECK_UPDATE: &str = include_str!("../scripts/driver/check_update.sh");
 pub struct Runtime {
     /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`, `check_update.sh`.
     pub folder: PathBuf,
-    /// Digest of all of it.
+    /// Digest of what every step runs.
     pub digest: Digest,
 }
 
@@ -73,10 +75,45 @@ pub fn digest() -> Digest {
     Digest::of([&library(), STEP].join("\0"))
 }
 
+/// Functions that take the place of programs and builtins: a step runs them without knowing.
+const STAND_INS: &[&str] = &["source", ".", "make", "cmake", "ninja"];
+
+/// The names of those functions that every step runs: what the driver's side calls, what takes the place of programs, and
+/// what these call in turn. The other helpers are inputs of those packages alone that name them.
+pub fn core() -> &'static BTreeSet<String> {
+    static CORE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let functions: HashMap<String, String> = functions().into_iter().collect();
+        let mut core = BTreeSet::new();
+        let mut fresh: Vec<&str> = identifiers(STEP).chain(STAND_INS.iter().copied()).collect();
+        while let Some(name) = fresh.pop() {
+            if let Some(text) = functions.get(name)
+                && core.insert(name.to_owned())
+            {
+                fresh.extend(identifiers(text));
+            }
+        }
+        core
+    });
+    &CORE
+}
+
+/// The digest of what every step runs, whatever its recipe says.
+pub fn core_digest() -> Digest {
+    let functions: HashMap<String, String> = functions().into_iter().collect();
+    let texts = core().iter().map(|name| format!("{name}\0{}", functions[name]));
+    Digest::of(texts.chain([STEP.to_owned()]).collect::<Vec<_>>().join("\0"))
+}
+
+/// The words of a bash text that can be names of variables or functions.
+pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+}
+
 impl Runtime {
     /// Writes the files below `folder`, in a folder named by their digest, unless they are there.
     pub fn install(folder: &Path) -> Result<Runtime> {
-        let digest = digest();
+        let digest = core_digest();
         let whole = Digest::of([&library(), STEP, EVALUATE, CHECK_UPDATE].join("\0"));
         let target = folder.join(&whole.to_string()[..16]);
         if !target.is_dir() {
@@ -127,6 +164,26 @@ impl Runtime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_function_is_found_and_nothing_stands_beside_them() {
+        let mut rest = library();
+        for (name, text) in functions() {
+            rest = rest.replacen(&format!("{name}() {{\n{text}}}\n"), "", 1);
+        }
+        assert_eq!(rest, "");
+    }
+
+    #[test]
+    fn what_every_step_runs_is_the_core() {
+        let core = core();
+        for name in [".", "source", "mk_source", "make", "mk_drop_jobs", "ninja", "version_find_greatest"] {
+            assert!(core.contains(name), "{name}");
+        }
+        for name in ["run_configure", "rootfs_files", "kernel_make", "apply_patches"] {
+            assert!(!core.contains(name), "{name}");
+        }
+    }
 
     #[test]
     fn the_library_defines_every_helper_of_the_contract() {

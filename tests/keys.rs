@@ -443,6 +443,24 @@ fn platform_runtime_format_and_rooms_are_in_every_manifest() {
 }
 
 #[test]
+fn a_helper_counts_for_those_that_can_reach_it() {
+    let helpers = |text: &str| -> Vec<String> {
+        let manifest = manifest(&base().package("it", text));
+        let lines = manifest.to_string();
+        lines
+            .lines()
+            .filter_map(|line| Some(line.strip_prefix("helper ")?.split_once(' ')?.0.to_owned()))
+            .collect()
+    };
+    assert_eq!(helpers("build() { :; }"), [""; 0]);
+    assert_eq!(helpers("build() { run_autotools \"$1\"; }"), ["run_autotools", "run_configure"]);
+    assert_eq!(
+        helpers("KIND=x\nbuild() { \"kernel_$KIND\" \"$1\"; }"),
+        ["config_check", "kernel_config", "kernel_make"]
+    );
+}
+
+#[test]
 fn what_only_describes_does_not_count() {
     assert_eq!(changes(recipe("https://host.invalid/it", "https://elsewhere.invalid/")), NOTHING);
     assert_eq!(changes(recipe("MIT", "BSD")), NOTHING);

@@ -7,12 +7,12 @@ use serde::Deserialize;
 
 use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::identifiers;
 use crate::layout::Tree;
 use crate::lint::{self, Finding, Known, Outputs, Subject, Text};
 use crate::load;
 use crate::names::PackageName;
 use crate::output;
+use crate::runtime::identifiers;
 use crate::script::Script;
 
 /// What to look at.
