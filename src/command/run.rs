@@ -33,7 +33,7 @@ pub struct Options {
     timeout: u64,
     /// For the `run` script that was built, as `--data FILE`; `-- --help` shows what it takes
     #[arg(last = true, value_name = "ARGUMENT")]
-    more: Vec<OsString>,
+    words: Vec<OsString>,
 }
 
 /// Carries out the command.
@@ -54,12 +54,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         None => None,
     };
     if !options.test {
-        return boot::interactive(&script, accel, &options.more, &mut crate::report::note);
+        return boot::interactive(&script, accel, &options.words, &mut crate::report::note);
     }
     let log = build_root.logs().join("console.log");
     let mut wanted = boot::Options::new(log);
     wanted.accel = accel;
-    wanted.more.clone_from(&options.more);
+    wanted.more.clone_from(&options.words);
     wanted.user.clone_from(&options.user);
     wanted.password.clone_from(&options.password);
     wanted.timeout = Duration::from_secs(options.timeout);
