@@ -25,9 +25,14 @@ bundle() {
 # init_is TEXT: what the systems that are built from now on have as their first program.
 init_is() {
 	printf '#!/bin/sh\n%s\n' "$1" >"$TREE/pkg/busybox/init"
-	grep -q pkg/busybox/init "$TREE/pkg/busybox/build" || sed -i \
-		-e 's|^\trootfs_files "$2" bin|\trm "$2/bin/init"\n\tinstall "$SCRIPTDIR/pkg/busybox/init" "$2/bin/init"\n&|' \
-		"$TREE/pkg/busybox/build"
+	grep -q "install.*/init" "$TREE/pkg/busybox/build" || cat >>"$TREE/pkg/busybox/build" <<-'END'
+		eval "usual_$(declare -f deploy)"
+		deploy() {
+			usual_deploy "$@"
+			rm "$2/bin/init"
+			install "$SCRIPTDIR/pkg/busybox/init" "$2/bin/init"
+		}
+	END
 }
 
 # start BUNDLE [ARGUMENT...]: the system, with BUNDLE as its second disk.
@@ -35,7 +40,7 @@ start() {
 	local bundle="$work/$1.bundle"
 	shift
 	start_guest "$work/console.log" "$work/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
-		-- -device i6300esb
+		--append i6300esb.heartbeat=120 -- -device i6300esb
 }
 
 # restarts: the system does, and so ends its emulator.
