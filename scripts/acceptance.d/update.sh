@@ -39,7 +39,7 @@ init_is() {
 start() {
 	local bundle="$work/$1.bundle"
 	shift
-	start_guest "$work/console.log" "$work/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
+	start_guest "$work/console.log" "$work/release/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
 		--append i6300esb.heartbeat=120 -- -device i6300esb
 }
 
@@ -100,7 +100,6 @@ bundle first
 release="$WORKSPACE/$board-$product/deploy/release-$board"
 cp -r "$release" "$work/release"
 cp --sparse=always "$release/disk.img" "$work/disk.img"
-ln -s release/run "$work/run"
 bundle second
 
 # The same image under the signature of somebody else; one that another board is for; one that is not what was signed.
