@@ -140,7 +140,16 @@ const SEEN: &[&str] = &[
     "SERVICES",
 ];
 /// Variables that a recipe may set for the driver, beside those of the contract.
-const OPTIONAL: &[&str] = &["DESCRIPTION", "LICENSE", "HOSTTOOLS"];
+const OPTIONAL: &[&str] = &[
+    "DESCRIPTION",
+    "LICENSE",
+    "HOSTTOOLS",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 /// Variables that programs know.
 const COMMON: &[&str] = &[
     "CC",
