@@ -140,7 +140,7 @@ install:
 			OPK_PACKAGES=a
 			OPK_SOURCE=a
 			OPK_SOURCE_VERSION=1.2-3
-			OPK_SOURCE_VERSION_UPSTREAM=1.2
+			OPK_SOURCE_VERSION_UPSTREAM=1.2-3
 			OPK_WORK_AREA=/mk/root/build/tmp
 			RANLIB=any-linux-musl-ranlib
 			READELF=any-linux-musl-readelf

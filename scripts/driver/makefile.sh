@@ -28,25 +28,26 @@ ask_makefile() {
 	done <<<"$answer"
 	has_target build "builds the package"
 	has_target install "installs it into \`tmp/$PKGNAME.data\`"
-	: "${VERSION:=${OPK_SOURCE_VERSION%-*}}" "${OPK_PACKAGES:=$PKGNAME}"
+	: "${VERSION:=$OPK_SOURCE_VERSION_UPSTREAM}" "${OPK_PACKAGES:=$PKGNAME}"
 }
 
 # read_changelog: `NAME (VERSION) …` at its beginning names the source and its version, where there is such a file.
 read_changelog() {
 	local line=""
 	local pattern='^([^ ]+) +\(([^)]+)\)'
-	OPK_SOURCE="$PKGNAME" OPK_SOURCE_VERSION=""
+	OPK_SOURCE="$PKGNAME" OPK_SOURCE_VERSION="" OPK_SOURCE_VERSION_UPSTREAM=""
 	[ -e "$SCRIPTDIR/pkg/$PKGNAME/changelog" ] || return 0
 	IFS= read -r line <"$SCRIPTDIR/pkg/$PKGNAME/changelog" || true
 	if [[ "$line" =~ $pattern ]]; then
 		OPK_SOURCE="${BASH_REMATCH[1]}" OPK_SOURCE_VERSION="${BASH_REMATCH[2]}"
+		OPK_SOURCE_VERSION_UPSTREAM="${OPK_SOURCE_VERSION%-*}"
 	fi
 }
 
 # name_source: exports what the makefile may know of the package.
 name_source() {
 	export OPK_SOURCE OPK_SOURCE_VERSION="${OPK_SOURCE_VERSION:-$VERSION}" OPK_PACKAGES
-	export OPK_SOURCE_VERSION_UPSTREAM="${OPK_SOURCE_VERSION%-*}" OPK_BINARY_VERSION="$OPK_SOURCE_VERSION"
+	export OPK_SOURCE_VERSION_UPSTREAM="${OPK_SOURCE_VERSION_UPSTREAM:-$VERSION}" OPK_BINARY_VERSION="$OPK_SOURCE_VERSION"
 	export OPK_WORK_AREA="$PKGBUILDDIR/tmp"
 }
 
