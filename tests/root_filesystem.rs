@@ -48,7 +48,7 @@ build() {
 	assemble root definitions "${packages[@]}"
 	reduce_libraries root definitions /lib/ usr/lib < <(names_to_open "${packages[@]}") >left-out
 	check_libraries root /lib usr/lib
-	list_sizes root "${packages[@]}" >sizes
+	list_sizes root definitions.owners >sizes
 	check_files_budget sizes
 }
 deploy() {

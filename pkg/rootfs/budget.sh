@@ -1,29 +1,13 @@
 # How big a root filesystem is and may be.
 
-# list_sizes ROOT PACKAGE...: lines SIZE <tab> PATH <tab> PACKAGE of all files below ROOT, the biggest first. What no list
-# of the PACKAGEs has is of the package that calls.
+# list_sizes ROOT OWNERS: lines SIZE <tab> PATH <tab> PACKAGE of all files below ROOT, the biggest first. OWNERS is what
+# assemble wrote; a file that it does not have is of the package that calls.
 list_sizes() {
-	local root="$1" package
-	local -a lists=()
-	shift
-	for package in "$@"; do
-		package="$PKGDEPLOYDIR/$package/rootfs_files.txt"
-		[ ! -e "$package" ] || lists+=("$package")
-	done
-	find "$root" -type f -printf '%s\t/%P\n' | awk -F '\t' -v OFS='\t' -v own="$PKGNAME" '
-		FILENAME != "-" {
-			# PATH KIND MODE …: spaces in PATH are protected by backslashes
-			sub(/ [^ ] [0-7]+ .*$/, "")
-			sub(/^\/?/, "/")
-			gsub(/\\ /, " ")
-			gsub(/\\"/, "\"")
-			gsub(/\\\\/, "\\")
-			count = split(FILENAME, part, "/")
-			owner[$0] = part[count - 1]
-			next
-		}
-		{ print $1, $2, ($2 in owner) ? owner[$2] : own }
-	' "${lists[@]}" - | sort -t $'\t' -k 1,1nr -k 2,2
+	find "$1" -type f -printf '%s\t%P\n' |
+		awk -F '\t' -v OFS='\t' -v own="$PKGNAME" '
+			NR == FNR { owner[$1] = $2; next }
+			{ print $1, "/" $2, ($2 in owner) ? owner[$2] : own }
+		' "$2" - | sort -t $'\t' -k 1,1nr -k 2,2
 }
 
 # check_budget NAME SIZE SIZES: fails if SIZE, in bytes, is more than the configuration file SIZE_BUDGET allows NAME,
