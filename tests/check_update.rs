@@ -285,6 +285,7 @@ const UPSTREAMS: &[(&str, Form, &str, &str, &str)] = {
         ("less", Links, "www.greenwoodsoftware.com/less/download.html", "less-590.tar.gz less-590.zip less-661.tar.gz less-661.sig", "661"),
         ("libbsd", Apache, "libbsd.freedesktop.org/releases/", "libbsd-0.11.7.tar.xz libbsd-0.12.2.tar.xz", "0.12.2"),
         ("libcap", Nginx, "www.kernel.org/pub/linux/libs/security/linux-privs/libcap2/", "libcap-2.66.tar.xz libcap-2.70.tar.xz old/", "2.70"),
+        ("libedit", Links, "www.thrysoee.dk/editline/", "libedit-20240808-3.1.tar.gz libedit-20221030-3.1.tar.gz", "20240808-3.1"),
         ("libmd", Apache, "archive.hadrons.org/software/libmd/", "libmd-1.0.4.tar.xz libmd-1.1.0.tar.xz", "1.1.0"),
         ("libmnl", Apache, "www.netfilter.org/projects/libmnl/files/", "libmnl-1.0.4.tar.bz2 libmnl-1.0.5.tar.bz2", "1.0.5"),
         ("libnftnl", Apache, "www.netfilter.org/projects/libnftnl/files/", "libnftnl-1.2.4.tar.bz2 libnftnl-1.2.8.tar.xz", "1.2.8"),

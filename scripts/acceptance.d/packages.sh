@@ -41,6 +41,7 @@ ldns	drill -v
 less	less --version | grep '^less' && less /etc/hostname
 libbsd	loads libbsd
 libcap	capsh --print | grep Current
+libedit	loads libedit
 libmd	loads libmd
 libnl3	loads libnl-3 && loads libnl-genl-3
 libpcap	loads libpcap
