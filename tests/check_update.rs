@@ -235,7 +235,7 @@ fn the_first_pair_of_board_and_product_that_goes_together_is_taken() {
 }
 
 #[test]
-fn every_recipe_of_the_tree_finds_a_newer_version_where_its_upstream_lists_it() {
+fn recipes_of_the_tree_find_a_newer_version_where_their_upstream_lists_it() {
     let mut case = Case::new();
     // The server stands in for all others, as a proxy, which sees what is asked of http alone.
     case.environment.push(("http_proxy".into(), case.server.address.clone()));
