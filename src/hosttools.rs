@@ -242,6 +242,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("xsltproc", "xsltproc libxslt libxslt libxslt"),
     ("xmllint", "libxml2-utils libxml2 libxml2 libxml2-utils"),
     ("asciidoctor", "asciidoctor rubygem-asciidoctor asciidoctor asciidoctor"),
+    ("depmod modprobe modinfo", "kmod"),
     ("rsync", "rsync"),
     ("git", "git"),
     ("curl", "curl"),

@@ -98,10 +98,14 @@ disagree() {
 	exit 1
 }
 
-# make_squashfs ROOT DEFINITIONS IMAGE: the same input makes the same image, byte for byte, on every machine.
+# make_squashfs ROOT DEFINITIONS IMAGE [COMPRESSION...]: the same input makes the same image, byte for byte, on every
+# machine. COMPRESSION is -comp and what belongs to it, and xz where it is not given.
 make_squashfs() {
+	local root="$1" definitions="$2" image="$3"
+	shift 3
+	[ $# -gt 0 ] || set -- -comp xz
 	# mksquashfs wants its times from options or from the environment, not from both; options set those of files too.
-	env -u SOURCE_DATE_EPOCH mksquashfs "$1" "$3" -pf "$2" -root-mode 755 -root-uid 0 -root-gid 0 \
+	env -u SOURCE_DATE_EPOCH mksquashfs "$root" "$image" -pf "$definitions" -root-mode 755 -root-uid 0 -root-gid 0 \
 		-mkfs-time "$SOURCE_DATE_EPOCH" -all-time "$SOURCE_DATE_EPOCH" \
-		-comp xz -b 256K -no-xattrs -no-exports -noappend -no-progress -quiet
+		"$@" -b 256K -no-xattrs -no-exports -noappend -no-progress -quiet
 }
