@@ -83,6 +83,6 @@ for words in "qemu-aarch64 aarch64-linux-gnu" "qemu-armv7 arm-linux-gnueabihf"; 
 	read -r board target <<<"$words"
 	kind installed 'TOOLCHAINPKG="tc-installed"' "TARGET=\"$target\"" "COMPILER_PREFIX=\"$target\"" \
 		'BINUTILS_DIR="/usr"' "SYSROOT=\"/usr/$target\""
-	mk_kind installed "$board" hello
-	hello "$board" installed "/usr/$target" c
+	mk_kind installed "$board" hello libc
+	hello "$board" installed "$(root "$board" installed libc)" c
 done
