@@ -164,5 +164,43 @@ fn a_toolchain_from_an_archive_sees_what_is_staged() {
              TOOLCHAIN_SRCDIR=tools\nCOMPILER_PREFIX=any\n",
         );
         tree.builds("program").logs("program", "build", "hello\n");
+
+#[test]
+fn a_fallback_gives_way_whatever_the_order_of_names() {
+    let deploy = |text: &str, more: &str| {
+        format!(
+            "deploy() {{\n\tmkdir -p $2/bin\n\techo {text} >$2/bin/tool\n\techo {text} >$2/bin/$PKGNAME\n\
+             \trootfs_files $2 bin\n\t{more}\n}}\n"
+        )
+    };
+    for tree in Tree::both() {
+        let tree = tree
+            .file("pkg/rootfs/assemble.sh", &shipped("pkg/rootfs/assemble.sh"))
+            .file("product/demo/ROOTFS", "first\nreal\nsecond\n")
+            .package("first", &deploy("small", "rootfs_fallbacks $2 bin"))
+            .package("second", &deploy("small", "rootfs_fallbacks $2 bin/tool"))
+            .package("real", &deploy("real", ""));
+        tree.write(
+            "pkg/rootfs/build",
+            "DEPENDS=$(cat_file_merge ROOTFS)\nsource \"$SCRIPTDIR/pkg/rootfs/assemble.sh\"\n\
+             build() {\n\tassemble root definitions $DEPENDS\n\tgrep -r . root | sort\n}\n",
+        );
+        tree.builds("rootfs").logs(
+            "rootfs",
+            "build",
+            "root/bin/first:small\nroot/bin/real:real\nroot/bin/second:small\nroot/bin/tool:real\n",
+        );
+        tree.write("product/demo/ROOTFS", "first\nsecond\n");
+        tree.builds("rootfs").logs(
+            "rootfs",
+            "build",
+            "root/bin/first:small\nroot/bin/second:small\nroot/bin/tool:small\n",
+        );
+        tree.write("pkg/first/build", &deploy("smaller", "rootfs_fallbacks $2 bin"));
+        tree.mk("-q tiny demo rootfs")
+            .has("packages `first` and `second` both have `/bin/tool`, and differ in content")
+            .has("status 1");
+        tree.write("pkg/first/build", &deploy("small", "rootfs_fallbacks $2 lib"));
+        tree.mk("-q tiny demo rootfs").has("rootfs_fallbacks: there is no `lib` in").has("status 1");
     }
 }

@@ -62,3 +62,18 @@ rootfs_merge() {
 	done < <(if [ -e "$list" ]; then cat "$list"; fi; cat)
 	printf '%s\n' "${lines[@]}" | sort >"$list"
 }
+
+# rootfs_fallbacks DEPLOY PATH...: a listed path, and all below it, gives way where another package in the image lists
+# the same. The paths are put into DEPLOY/rootfs_fallbacks.txt, one a line.
+rootfs_fallbacks() {
+	local deploy="$1" path
+	shift
+	for path in "$@"; do
+		if [ ! -e "$deploy/$path" ] && [ ! -L "$deploy/$path" ]; then
+			echo "rootfs_fallbacks: there is no \`$path\` in \`$deploy\`" >&2
+			return 1
+		fi
+		rootfs_word "${path#/}" path
+		echo "$path"
+	done >>"$deploy/rootfs_fallbacks.txt"
+}
