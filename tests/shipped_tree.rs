@@ -150,7 +150,8 @@ fn a_toolchain_that_is_installed_sees_what_is_staged() {
 
 #[test]
 fn a_toolchain_from_an_archive_sees_what_is_staged() {
-    let names = "ar as ld nm objcopy objdump ranlib readelf size strings strip gcc cpp gcc-ar gcc-nm gcc-ranlib";
+    let names =
+        "ar as ld nm objcopy objdump ranlib readelf size strings strip gcc cpp gcc-ar gcc-nm gcc-ranlib";
     let files: Vec<_> = names
         .split(' ')
         .map(|name| (format!("tools/bin/any-{name}"), format!("#!/bin/sh\nexec {name} \"$@\"\n")))
@@ -164,6 +165,8 @@ fn a_toolchain_from_an_archive_sees_what_is_staged() {
              TOOLCHAIN_SRCDIR=tools\nCOMPILER_PREFIX=any\n",
         );
         tree.builds("program").logs("program", "build", "hello\n");
+    }
+}
 
 #[test]
 fn a_fallback_gives_way_whatever_the_order_of_names() {

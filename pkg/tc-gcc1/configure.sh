@@ -6,7 +6,7 @@ configure_gcc() {
 
 	# GCC_EXTRACFG is a list of words
 	# shellcheck disable=SC2086
-	MAKEINFO=true "$src/configure" --build="$HOSTTUPLE" --target="$TARGET" \
+	"$src/configure" --build="$HOSTTUPLE" --target="$TARGET" \
 		--prefix="$TCDIR" --with-sysroot="$TCDIR/$TARGET" --with-native-system-header-dir=/include \
 		--enable-languages=c,c++ --enable-default-pie ${GCC_CPU:+--with-arch="$GCC_CPU"} $GCC_EXTRACFG \
 		--disable-multilib --disable-nls --disable-lto --disable-plugin --disable-libstdcxx-pch \
