@@ -58,6 +58,16 @@ pub fn listed(deploy: &Path) -> Result<BTreeMap<String, Listed>> {
     lines(deploy).into_iter().map(understood).collect()
 }
 
+/// Whether a path of the image gives way where another package has it too: `rootfs_fallbacks.txt` names it, or a folder
+/// above it.
+pub fn is_fallback(deploy: &Path, path: &str) -> bool {
+    let text = fs_err::read(deploy.join("rootfs_fallbacks.txt")).unwrap_or_default();
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(|line| Some(definition(&format!("{line} "))?.0))
+        .any(|listed| Path::new(path).starts_with(listed))
+}
+
 /// `PATH REST` of a definition, in which a backslash protects spaces.
 fn definition(line: &str) -> Option<(String, String)> {
     let mut path = String::new();

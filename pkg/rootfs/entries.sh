@@ -48,7 +48,7 @@ mtree_word() {
 	printf -v "$2" '%s' "${text//#/\\043}"
 }
 
-# write_device_table ROOT: the entries on stdin as the device table of mtd-utils. That has no word for links, which
+# write_device_table: the entries on stdin as the device table of mtd-utils. That has no word for links, which
 # are root's without one, and takes no spaces.
 write_device_table() {
 	local root="$1" path type mode uid gid major minor

@@ -37,9 +37,9 @@ host_programs() {
 # free_of_place SDK: links that hold the toolchain's place become relative. Text files that hold it are kept below
 # relocate.d as well, from where `relocate` writes them with another place.
 free_of_place() {
-	local sdk="$1" path
-	while read -r path; do
-		ln -s -f -n -r "$sdk${path#"$TCDIR"}" "${path##*	}"
+	local sdk="$1" path target
+	while IFS=$'\t' read -r target path; do
+		ln -s -f -n -r "$sdk${target#"$TCDIR"}" "$path"
 	done < <(find "$sdk" -type l -lname "$TCDIR/*" -printf '%l\t%p\n')
 	cd "$sdk" || return
 	mkdir -p relocate.d/files

@@ -47,7 +47,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         .map(|(name, entry)| (name, image::lines(&entry.deploy())))
         .collect();
     let path = resolve(&options.path, &lists, &results);
-    let mut owners: Vec<Owner> = lists
+    let owners: Vec<Owner> = lists
         .iter()
         .filter_map(|(name, list)| {
             let definition = list.get(&path)?.clone();
@@ -60,6 +60,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             })
         })
         .collect();
+    let (fallbacks, firm): (Vec<Owner>, Vec<Owner>) = owners
+        .into_iter()
+        .partition(|owner| image::is_fallback(&results[owner.package].deploy(), &owner.path));
+    let mut owners = if firm.is_empty() { fallbacks } else { firm };
     if owners.is_empty() {
         let plain = options.path.trim_matches('/').to_owned();
         for (name, entry) in &results {
