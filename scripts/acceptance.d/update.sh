@@ -96,6 +96,7 @@ signed() {
 }
 
 own_tree
+printf '%s\n' image-disk image-update >"$TREE/product/$product/IMAGES"
 bundle first
 release="$WORKSPACE/$board-$product/deploy/release-$board"
 cp -r "$release" "$work/release"
