@@ -40,7 +40,7 @@ start() {
 	local bundle="$work/$1.bundle"
 	shift
 	start_guest "$work/console.log" "$work/release/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
-		--append i6300esb.heartbeat=120 -- -device i6300esb
+		-- -device i6300esb
 }
 
 # restarts: the system does, and so ends its emulator.
