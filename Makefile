@@ -1,6 +1,6 @@
 # The commands of a developer; scripts/test and .ci/run use the same ones. `make` shows them.
 
-.PHONY: help build format check-format clippy shellcheck unit check test demo
+.PHONY: help build format check-format clippy shellcheck unit check bench test demo
 
 help: ## show this
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -24,6 +24,9 @@ shellcheck: ## lint recipes and scripts
 
 unit: ## unit and integration tests
 	cargo test --locked --no-fail-fast
+
+bench: ## measure mk beside its peers, in five minutes
+	scripts/bench --quick
 
 check: check-format clippy shellcheck unit ## all that needs no machine to boot
 

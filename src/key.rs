@@ -157,7 +157,16 @@ pub struct Ingredients<'a> {
 const NO_INGREDIENTS: &[&str] = &["NUMJOBS"];
 
 /// Variables that only say something about the package; they count where a step names them.
-const DESCRIPTIVE: &[&str] = &["URL", "DESCRIPTION", "LICENSE"];
+const DESCRIPTIVE: &[&str] = &[
+    "URL",
+    "DESCRIPTION",
+    "LICENSE",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 
 impl Ingredients<'_> {
     /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
@@ -282,7 +291,10 @@ impl Ingredients<'_> {
             manifest.set("rooms", "never");
         }
         for (name, value) in self.variables {
-            if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
+            // What the recipe says of itself is in place of what configuration says of all.
+            let covered =
+                DESCRIPTIVE.contains(&name.as_str()) && recipe.evaluated.variables.contains_key(name);
+            if names.contains(name) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
             }

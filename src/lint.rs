@@ -131,6 +131,7 @@ const SEEN: &[&str] = &[
     "GCC_EXTRACFG",
     "MUSL_CPU",
     "LINUXPKG",
+    "SDKPKG",
     "LINUX_CPU",
     "LINUX_TGT",
     "OPENSSL_TARGET",
@@ -140,7 +141,16 @@ const SEEN: &[&str] = &[
     "SERVICES",
 ];
 /// Variables that a recipe may set for the driver, beside those of the contract.
-const OPTIONAL: &[&str] = &["DESCRIPTION", "LICENSE", "HOSTTOOLS"];
+const OPTIONAL: &[&str] = &[
+    "DESCRIPTION",
+    "LICENSE",
+    "HOSTTOOLS",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 /// Variables that programs know.
 const COMMON: &[&str] = &[
     "CC",
