@@ -158,6 +158,8 @@ change_configuration() {
 		set -e
 		echo other >/etc/hostname
 		printf 'mtu 1400\noffload generic-receive-offload off\n' >/etc/interfaces/port0
+		echo 'inner mac 52:54:00:12:34:57' >/etc/ifrename
+		mv /etc/interfaces/port1 /etc/interfaces/inner
 		for name in first second; do
 			cat >"/etc/service/$name" <<-SERVICE
 				#!/bin/sh
@@ -180,7 +182,8 @@ check_change() {
 	[ "$(on_router hostname)" = other ] || fail "the host name did not last"
 	[ "$(on_router cat /sys/class/net/port0/mtu)" = 1400 ] || fail "interfaces/port0: no mtu"
 	on_router ethtool -k port0 | grep -q "generic-receive-offload: off" || fail "interfaces/port0: no offload"
-	pass "configuration lasts: host key, ssh key, host name, mtu and offloading"
+	on_router test -e /sys/class/net/lan/brif/inner || fail "ifrename: no \`inner\` in the bridge"
+	pass "configuration lasts: host key, ssh key, host name, mtu, offloading, names of interfaces"
 	[ "$(on_router date +%Y)" -ge 2040 ] || fail "the time did not last"
 	pass "clock: without HWCLOCK the time goes on from where it was"
 	within 60 "the services start" on_router "grep -q second /data/order"
