@@ -306,7 +306,7 @@ fn with_accounts(tree: Tree) -> Tree {
     let base = "deploy() {\n\tmkdir -p $2/etc\n\techo root:x:0:0::/root:/bin/sh >$2/etc/passwd\n\t\
                 printf 'root:x:0:\\ntty:x:5:\\n' >$2/etc/group\n\techo root:*:1:::::: >$2/etc/shadow\n\t\
                 rootfs_files \"$2\" etc\n}\n";
-    ["assemble.sh", "accounts.sh", "libraries.sh"]
+    ["assemble.sh", "accounts.sh", "libraries.sh", "reduce.sh", "budget.sh"]
         .into_iter()
         .fold(tree, |tree, file| {
             let path = format!("pkg/rootfs/{file}");
