@@ -175,6 +175,8 @@ updates
 restart
 start second
 runs second b
+on_console "update status"
+await "^failed: a" 10
 pass "one that is no system gives way at once"
 type_line poweroff
 await_end 120
