@@ -1,7 +1,7 @@
 //! Reads a board and a product of a tree: checks the names, evaluates what is needed, orders it.
 //! The one place where tree, configuration, evaluation and graph meet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -85,6 +85,18 @@ impl Loaded {
             }
         })
     }
+}
+
+/// Packages of the root filesystem: what the `ROOTFS` files name.
+pub fn root_filesystem(tree: &Tree, board: &str, product: &str) -> BTreeSet<String> {
+    let places = tree.config_places(board, product).into_iter();
+    let texts = places.map(|place| fs_err::read(place.join("ROOTFS")).unwrap_or_default());
+    texts
+        .flat_map(|text| {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Names of the folders in `dir`, sorted.

@@ -21,6 +21,7 @@ pub mod log;
 pub mod man;
 pub mod new;
 pub mod owner;
+pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod run;
