@@ -131,6 +131,7 @@ const SEEN: &[&str] = &[
     "GCC_EXTRACFG",
     "MUSL_CPU",
     "LINUXPKG",
+    "SDKPKG",
     "LINUX_CPU",
     "LINUX_TGT",
     "OPENSSL_TARGET",

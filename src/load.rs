@@ -238,6 +238,24 @@ pub fn read_each(
     read_how(settings, store, tree, target, goals, false, history)
 }
 
+/// A variable of a board's and product's configuration.
+pub fn variable(
+    settings: &Settings,
+    store: &Store,
+    board: &str,
+    product: &str,
+    name: &str,
+) -> Result<String> {
+    let tree = settings.tree()?;
+    check_board_and_product(&tree, board, product)?;
+    // Some recipe has to be read for bash to come up and read the configuration.
+    let is_package = |name: &String| tree.recipe(name).is_file();
+    let some = folders(&tree.packages()).into_iter().find(is_package);
+    let goals: Vec<PackageName> = some.iter().filter_map(|name| PackageName::new(name).ok()).collect();
+    let (loaded, _) = read_each(settings, store, tree, (board, product), &goals, false)?;
+    Ok(loaded.variables.get(name).map_or("", String::as_str).trim().to_owned())
+}
+
 /// The first board of the first product that goes with one: what commands use that take no board and product but must
 /// read recipes.
 pub fn first_target(tree: &Tree) -> Result<(String, String)> {
@@ -276,6 +294,7 @@ pub fn base(tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
         text("PKGDOWNLOADDIR", room::DOWNLOAD),
         text("CMAKETCFILE", CMAKE_TOOLCHAIN_FILE),
         text("LINUXPKG", "linux"),
+        text("SDKPKG", "sdk"),
     ]
 }
 

@@ -60,6 +60,11 @@ impl Content {
         self.entries.is_empty()
     }
 
+    /// Leaves out a path.
+    pub fn remove(&mut self, path: &str) {
+        self.entries.remove(path);
+    }
+
     /// Adds a text as a file of root's.
     pub fn add_text(&mut self, path: &str, text: impl Into<Vec<u8>>, mode: u32) {
         self.add(path, Entry { what: What::Text(text.into()), mode, uid: 0, gid: 0 });

@@ -320,9 +320,10 @@ fn what_cannot_be_packed_is_told() {
         ! hint: what goes into an image and an archive is what its `rootfs_files.txt` lists
         status 2
     ");
+    tree.write("product/demo/ROOTFS", "");
     tree.mk("-q pack tiny demo tool --form spk").is("
         ! error: `tool` needs `notes` with it, which was not built
-        ! hint: put it into ROOTFS, or name it on the command line too
+        ! hint: put it into ROOTFS
         status 2
     ");
     tree.write("pkg/notes/conffiles", "/etc/notes/c\n");
@@ -382,6 +383,40 @@ fn a_library_that_nobody_has_is_told() {
     );
     tree.mk("-q pack tiny demo lonely")
         .has("! note: `lonely` needs `libfar.so.9`, which no package that it needs has in the image");
+}
+
+#[test]
+fn what_gives_way_to_another_package_of_the_product_is_left_out() {
+    let recipe = |more: &str| {
+        format!(
+            "deploy() {{\n mkdir \"$2/bin\"\n touch \"$2/bin/ls\" \"$2/bin/$PKGNAME\"\n rootfs_files \"$2\" bin\n {more}\n}}\n"
+        )
+    };
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "PACKAGE_ARCH=any\n")
+        .file("product/demo/ROOTFS", "small\nbig\n")
+        .package("small", &recipe("rootfs_fallbacks \"$2\" bin"))
+        .package("big", &recipe(""));
+    for packages in ["", "small"] {
+        tree.mk(&format!("-q pack tiny demo {packages}"));
+        same(
+            &shell(&tree, "dpkg-deb --fsys-tarfile small_0-1_any.ipk | tar t"),
+            "
+            ./
+            ./bin/
+            ./bin/small
+        ",
+        );
+    }
+    same(
+        &shell(&tree, "dpkg-deb --fsys-tarfile big_0-1_any.ipk | tar t"),
+        "
+        ./
+        ./bin/
+        ./bin/big
+        ./bin/ls
+    ",
+    );
 }
 
 #[test]

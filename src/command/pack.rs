@@ -79,10 +79,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
     let _in_use = store.in_use()?;
     let (board, product) = (&options.target.board, &options.target.product);
-    let goals: Vec<String> = match options.packages.as_slice() {
-        [] => load::root_filesystem(&settings.tree()?, board, product).into_iter().collect(),
-        named => named.to_vec(),
-    };
+    // All of the product, whatever is packed of it: what gives way to others must be the same each time.
+    let mut goals = load::root_filesystem(&settings.tree()?, board, product);
+    goals.extend(options.packages.iter().cloned());
+    let goals: Vec<String> = goals.into_iter().collect();
     let built = super::build::build_first(settings, &store, &options.target, &goals)?;
     let places: Vec<usize> =
         options.packages.iter().map(|name| built.loaded.place(name)).collect::<Result<_>>()?;
@@ -210,6 +210,8 @@ const SCRIPTS: [(&str, &str); 4] =
 impl<'a> Packer<'a> {
     fn new(loaded: &'a Loaded, deploys: &'a [PathBuf]) -> Result<Packer<'a>> {
         let mut contents = Vec::new();
+        let mut firm: BTreeSet<String> = BTreeSet::new();
+        let mut fallbacks: Vec<(usize, String)> = Vec::new();
         let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (place, (recipe, deploy)) in loaded.graph.packages.iter().zip(deploys).enumerate() {
             let content = image::listed(deploy).and_then(|listed| Content::of_image(deploy, &listed));
@@ -217,8 +219,17 @@ impl<'a> Packer<'a> {
             for path in content.files_and_links() {
                 let name = path.rsplit('/').next().unwrap_or(path).to_owned();
                 owners.entry(name).or_default().push(place);
+                if image::is_fallback(deploy, path) {
+                    fallbacks.push((place, path.to_owned()));
+                } else {
+                    firm.insert(path.to_owned());
+                }
             }
             contents.push(content);
+        }
+        // A package manager refuses a file that two packages have.
+        for (place, path) in fallbacks.iter().filter(|(_, path)| firm.contains(path)) {
+            contents[*place].remove(path);
         }
         Ok(Packer { loaded, contents, owners, deploys })
     }
@@ -409,7 +420,7 @@ impl<'a> Packer<'a> {
                     Kind::Usage,
                     format!("`{}` needs `{name}` with it, which was not built", recipe.name),
                 )
-                .hint("put it into ROOTFS, or name it on the command line too")
+                .hint("put it into ROOTFS")
             })?;
             if let Some(path) = data.merge(&self.contents[next]) {
                 return Err(Error::new(
