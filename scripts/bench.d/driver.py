@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections import Counter
 
 import measure
@@ -32,7 +33,7 @@ class Driver:
         """With another `use`, in another folder: a plan wants nothing built, a no-op everything."""
         key = (workload.place, name, use)
         if key not in self.seen:
-            mk, folder = self.bench.mk, name.replace(" ", "-").replace(",", "") + use
+            mk, folder = self.bench.mk, re.sub(r"\W+", "-", name) + use
             self.seen[key] = {
                 "mk": lambda: Mk(folder, workload, mk),
                 "mk -j2": lambda: Mk(folder, workload, mk, jobs=2),
@@ -40,8 +41,8 @@ class Driver:
                 "make": lambda: Steps(folder, workload, "make"),
                 "ninja": lambda: Steps(folder, workload, "ninja"),
                 "ninja -j2": lambda: Steps(folder, workload, "ninja", jobs=2),
-                "make, empty": lambda: Steps(folder, workload, "make", empty=True),
-                "ninja, empty": lambda: Steps(folder, workload, "ninja", empty=True),
+                "make (empty)": lambda: Steps(folder, workload, "make", empty=True),
+                "ninja (empty)": lambda: Steps(folder, workload, "ninja", empty=True),
                 "floor": lambda: Floor(workload),
                 "mk.sh": lambda: MkSh(folder, workload, self.bench.mk_sh),
             }[name]()
@@ -70,7 +71,7 @@ class Driver:
         """Everything is up to date. make and ninja have empty steps, so that nothing but stamps is there to look at."""
         key = ("no-op", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty", "mk.sh")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", "mk.sh")
             for peer in peers.values():
                 self.up_to_date(peer)
             self.measure("no-op", packages, {name: peer.run_build for name, peer in peers.items()}, warm=True)
@@ -79,7 +80,7 @@ class Driver:
     def plan(self, packages):
         key = ("plan", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty", "mk.sh", use="-plan")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", "mk.sh", use="-plan")
             self.measure("plan", packages, {name: peer.first_plan for name, peer in peers.items()})
         return {name: some for (phase, name, size), some in self.series.items() if (phase, size) == ("plan", packages)}
 
@@ -96,7 +97,7 @@ class Driver:
     def row_1(self):
         for packages in [] if self.bench.counts else self.sizes[1:]:
             samples = self.no_op(packages)
-            mk, ninja = samples["mk"], samples["ninja, empty"]
+            mk, ninja = samples["mk"], samples["ninja (empty)"]
             yield at_most(1, f"no-op, {packages:,} packages", ratio(mk, ninja), 1.5, 1.0, " × ninja", note=figures(samples))
             if self.bench.mk_sh:
                 times = ratio(samples["mk.sh"], mk)
@@ -117,7 +118,7 @@ class Driver:
         if not self.bench.counts:
             packages = 1000
             samples = self.plan(packages)
-            make = ratio(samples["mk"], samples["make, empty"])
+            make = ratio(samples["mk"], samples["make (empty)"])
             yield at_most(2, f"first plan, {packages:,} packages", make, 0.4, 0.2, " × make -n", note=figures(samples))
         workload = self.work(200)
         mk = self.peer("mk", workload, use="-plan")
@@ -140,7 +141,7 @@ class Driver:
         times = {}
         for count in layers:
             workload = self.work(2 * count, "diamond")
-            peers = self.peers(workload, "mk", "ninja, empty", "make, empty", *(["mk.sh"] if count <= 12 else []))
+            peers = self.peers(workload, "mk", "ninja (empty)", "make (empty)", *(["mk.sh"] if count <= 12 else []))
             commands = {name: peer.first_plan for name, peer in peers.items()}
             times[count] = self.measure("diamond", count, commands)
         last = times[16]["mk"]
@@ -249,7 +250,7 @@ class Driver:
         if self.bench.counts:
             return
         for packages in self.sizes[1:]:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)")
             peaks = {}
             for name, peer in peers.items():
                 self.up_to_date(peer)
@@ -257,7 +258,7 @@ class Driver:
                 peaks[name] = sorted(measure.memory(peer.build, peer.folder) for _ in range(self.bench.rounds))
             middle = {name: some[len(some) // 2] / 1024 for name, some in peaks.items()}
             note = ", ".join(f"{name} {value:.1f} MB" for name, value in middle.items())
-            yield at_most(9, f"peak memory of a no-op, {packages:,} packages", middle["mk"] / middle["ninja, empty"], 3, 2,
+            yield at_most(9, f"peak memory of a no-op, {packages:,} packages", middle["mk"] / middle["ninja (empty)"], 3, 2,
                           " × ninja", note=note)
 
     def small(self):
