@@ -48,8 +48,10 @@ class Driver:
             }[name]()
         return self.seen[key]
 
-    def peers(self, workload, *names, use=""):
-        return {name: self.peer(name, workload, use) for name in names if name != "mk.sh" or self.bench.mk_sh}
+    def peers(self, workload, *names, use="", mk_sh=0):
+        """These, and mk.sh where there is one and it would not take minutes: for up to so many packages."""
+        slow = ["mk.sh"] if self.bench.mk_sh and workload.packages <= mk_sh else []
+        return {name: self.peer(name, workload, use) for name in [*names, *slow]}
 
     def up_to_date(self, peer):
         """Builds once, if that was not done yet."""
@@ -71,7 +73,7 @@ class Driver:
         """Everything is up to date. make and ninja have empty steps, so that nothing but stamps is there to look at."""
         key = ("no-op", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", "mk.sh")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", mk_sh=5000)
             for peer in peers.values():
                 self.up_to_date(peer)
             self.measure("no-op", packages, {name: peer.run_build for name, peer in peers.items()}, warm=True)
@@ -80,17 +82,17 @@ class Driver:
     def plan(self, packages):
         key = ("plan", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", "mk.sh", use="-plan")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", use="-plan", mk_sh=1000)
             self.measure("plan", packages, {name: peer.first_plan for name, peer in peers.items()})
         return {name: some for (phase, name, size), some in self.series.items() if (phase, size) == ("plan", packages)}
 
     def full(self, packages, *names):
-        fresh = {name: peer for name, peer in self.peers(self.work(packages), *names).items()
-                 if ("full", name, packages) not in self.series}
+        peers = self.peers(self.work(packages), *names, mk_sh=100)
+        fresh = {name: peer for name, peer in peers.items() if ("full", name, packages) not in self.series}
         if fresh:
             self.measure("full", packages, {name: peer.full_build for name, peer in fresh.items()})
             self.built.update(id(peer) for peer in fresh.values())
-        return {name: self.series["full", name, packages] for name in names if ("full", name, packages) in self.series}
+        return {name: self.series["full", name, packages] for name in peers}
 
     # The rows.
 
@@ -141,7 +143,7 @@ class Driver:
         times = {}
         for count in layers:
             workload = self.work(2 * count, "diamond")
-            peers = self.peers(workload, "mk", "ninja (empty)", "make (empty)", *(["mk.sh"] if count <= 12 else []))
+            peers = self.peers(workload, "mk", "ninja (empty)", "make (empty)", mk_sh=24)
             commands = {name: peer.first_plan for name, peer in peers.items()}
             times[count] = self.measure("diamond", count, commands)
         last = times[16]["mk"]
@@ -154,16 +156,12 @@ class Driver:
         if self.bench.counts:
             return
         for packages in [100] if self.bench.quick else [100, 1000]:
-            samples = self.full(packages, "mk", "floor", "make", "ninja", "mk -j2", "ninja -j2", *self.slow(packages))
+            samples = self.full(packages, "mk", "floor", "make", "ninja", "mk -j2", "ninja -j2")
             yield at_most(4, f"full build, {packages:,} packages: CPU", ratio(samples["mk"], samples["floor"]), 5, 3,
                           " × floor", note=figures(samples))
             wall = ratio(samples["mk -j2"], samples["ninja -j2"], "wall")
             yield at_most(4, f"full build, {packages:,} packages, -j2: wall", wall, 0.5, None, " × ninja",
                           note=figures(samples, "wall"))
-
-    def slow(self, packages):
-        """mk.sh takes minutes for more."""
-        return ["mk.sh"] if packages <= 100 else []
 
     def row_5(self):
         if self.bench.counts:
@@ -179,7 +177,7 @@ class Driver:
     def row_6(self):
         workload = self.work(100)
         counted = {}
-        for name, peer in self.peers(workload, "mk", "make", "mk.sh").items():
+        for name, peer in self.peers(workload, "mk", "make", mk_sh=100).items():
             peer.wipe()
             self.bench.tell(f"counting processes of a full build with {name}")
             counted[name] = measure.processes(peer.build, peer.folder)
@@ -266,7 +264,7 @@ class Driver:
         for packages in (10, 100):
             self.no_op(packages)
             self.plan(packages)
-        self.full(10, "mk", "floor", "make", "ninja", "mk.sh")
+        self.full(10, "mk", "floor", "make", "ninja")
 
 
 def number_range(least, most):
