@@ -17,9 +17,9 @@ check-format: ## is everything formatted?
 clippy: ## lint the Rust sources
 	cargo clippy --locked --all-targets -- -D warnings
 
-# Recipes, and whatever else in scripts and packages is shell: by suffix or by first line.
+# Recipes that are no makefiles, and whatever else in scripts and packages is shell: by suffix or by first line.
 shellcheck: ## lint recipes and scripts
-	shellcheck $$(find pkg scripts .ci -type f \( -path 'pkg/*/build' -o -name '*.sh' \
+	shellcheck $$(find pkg scripts .ci -type f \( -path 'pkg/*/build' ! -exec grep -qE -m 1 '^#!.*make' {} \; -o -name '*.sh' \
 		-o -exec grep -qE -m 1 '^#!.*[ /](ba|da)?sh' {} \; \) -print | sort)
 
 unit: ## unit and integration tests

@@ -220,6 +220,8 @@ const PACKAGES: &[(&str, &str)] = &[
     ("flex lex", "flex"),
     ("m4", "m4"),
     ("gperf", "gperf"),
+    ("zic", "libc-bin glibc-common tzdata tzdata-utils"),
+    ("tic infocmp tput", "ncurses-bin ncurses ncurses ncurses"),
     ("perl", "perl"),
     ("python3", "python3 python3 python python3"),
     ("tclsh", "tcl"),

@@ -157,7 +157,16 @@ pub struct Ingredients<'a> {
 const NO_INGREDIENTS: &[&str] = &["NUMJOBS"];
 
 /// Variables that only say something about the package; they count where a step names them.
-const DESCRIPTIVE: &[&str] = &["URL", "DESCRIPTION", "LICENSE"];
+const DESCRIPTIVE: &[&str] = &[
+    "URL",
+    "DESCRIPTION",
+    "LICENSE",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 
 impl Ingredients<'_> {
     /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
@@ -165,9 +174,9 @@ impl Ingredients<'_> {
     pub fn reachable(&self, recipe: &Recipe) -> Result<BTreeSet<String>> {
         let mut names = BTreeSet::new();
         let mut fresh: Vec<String> = Vec::new();
-        let add = |names: &mut BTreeSet<String>, fresh: &mut Vec<String>, text: &str| {
+        let add = |names: &mut BTreeSet<String>, fresh: &mut Vec<String>, text: &str, of_helper: bool| {
             for word in identifiers(text) {
-                if !names.contains(word) {
+                if !names.contains(word) && !(of_helper && runtime::TOOLS.contains(&word)) {
                     names.insert(word.to_owned());
                     fresh.push(word.to_owned());
                 }
@@ -179,14 +188,14 @@ impl Ingredients<'_> {
             .map(String::as_str)
             .chain(recipe.evaluated.variables.values().map(|v| v.value.as_str()))
         {
-            add(&mut names, &mut fresh, text);
+            add(&mut names, &mut fresh, text, false);
             for name in self.computed_helpers(text) {
-                add(&mut names, &mut fresh, name);
+                add(&mut names, &mut fresh, name, false);
             }
         }
         let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
         for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
-            add(&mut names, &mut fresh, &text);
+            add(&mut names, &mut fresh, &text, false);
         }
         for place in self.places {
             self.digests.note(place);
@@ -197,15 +206,18 @@ impl Ingredients<'_> {
             for name in named.chain(looked_up) {
                 self.digests.note(&place.join(&name));
                 if let Ok(text) = fs_err::read_to_string(place.join(name)) {
-                    add(&mut names, &mut fresh, &text);
+                    add(&mut names, &mut fresh, &text, false);
                 }
             }
         }
         while let Some(name) = fresh.pop() {
             let function = self.environment.functions.get(&name).map(|function| &function.text);
             let variable = self.environment.variables.get(&name).map(|variable| &variable.value);
-            for text in self.library.get(&name).into_iter().chain(function).chain(variable) {
-                add(&mut names, &mut fresh, text);
+            if let Some(text) = self.library.get(&name) {
+                add(&mut names, &mut fresh, text, true);
+            }
+            for text in function.into_iter().chain(variable) {
+                add(&mut names, &mut fresh, text, false);
             }
         }
         Ok(names)
@@ -244,7 +256,8 @@ impl Ingredients<'_> {
         }
         for text in self.texts(recipe) {
             let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-            texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !"\"'{}".contains(*c)));
+            let around = if recipe.evaluated.makefile { "\"'{}()" } else { "\"'{}" };
+            texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !around.contains(*c)));
         }
         let own = Path::new("pkg").join(recipe.name.as_str());
         let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
@@ -278,7 +291,10 @@ impl Ingredients<'_> {
             manifest.set("rooms", "never");
         }
         for (name, value) in self.variables {
-            if names.contains(name) && !NO_INGREDIENTS.contains(&name.as_str()) {
+            // What the recipe says of itself is in place of what configuration says of all.
+            let covered =
+                DESCRIPTIVE.contains(&name.as_str()) && recipe.evaluated.variables.contains_key(name);
+            if names.contains(name) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
             }
@@ -325,7 +341,7 @@ impl Ingredients<'_> {
             manifest.set(format!("archive {}", source.file), digests.join(" "));
         }
         for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
-            if name != "build" {
+            if name != "build" || recipe.evaluated.makefile {
                 manifest.set(format!("file {name}"), line);
             }
         }

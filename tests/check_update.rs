@@ -234,105 +234,8 @@ fn the_first_pair_of_board_and_product_that_goes_together_is_taken() {
     assert!(newer("--board b").contains("2-b-p-b"));
 }
 
-/// How a server shows what it has.
-#[derive(Clone, Copy)]
-enum Form {
-    Apache,
-    Nginx,
-    /// GitHub's.
-    Feed,
-    /// A page that has links to archives among others.
-    Links,
-    /// SourceForge's page of a folder.
-    Sourceforge,
-    /// Lines in a comment, as sqlite's page has them for programs.
-    Comment,
-}
-
-/// Packages of the tree, where their versions are listed, how, what is there, and which of these is the answer.
-const UPSTREAMS: &[(&str, Form, &str, &str, &str)] = {
-    use Form::*;
-    &[
-        ("bash", Apache, "ftp.gnu.org/gnu/bash/", "bash-5.2.15.tar.gz bash-5.2.15.tar.gz.sig bash-5.2.37.tar.gz bash-5.3-rc1.tar.gz bash-doc-3.2.tar.gz", "5.2.37"),
-        ("btrfs-progs", Nginx, "www.kernel.org/pub/linux/kernel/people/kdave/btrfs-progs/", "btrfs-progs-v6.2.tar.xz btrfs-progs-v6.2.tar.sign btrfs-progs-v6.10.tar.xz btrfs-progs-v6.11-rc1.tar.xz", "6.10"),
-        ("busybox", Apache, "busybox.net/downloads/", "busybox-1.35.0.tar.bz2 busybox-1.35.0.tar.bz2.sha256 busybox-1.36.1.tar.bz2 busybox-snapshot.tar.bz2 legacy/", "1.36.1"),
-        ("bzip2", Apache, "sourceware.org/pub/bzip2/", "bzip2-1.0.8.tar.gz bzip2-1.0.9.tar.gz bzip2-latest.tar.gz", "1.0.9"),
-        ("chrony", Links, "chrony-project.org/download.html", "releases/chrony-4.5.tar.gz releases/chrony-4.5-tar-gz-asc.txt releases/chrony-4.6-pre1.tar.gz", "4.5"),
-        ("coreutils", Apache, "ftp.gnu.org/gnu/coreutils/", "coreutils-9.1.tar.xz coreutils-9.4.tar.gz coreutils-9.4.tar.xz coreutils-9.4.tar.xz.sig", "9.4"),
-        ("curl", Links, "curl.se/download/", "/download/curl-7.88.1.tar.gz /download/curl-8.5.0.tar.gz /download/curl-8.5.0.zip /download/archeology/", "8.5.0"),
-        ("dhcpcd", Feed, "github.com/NetworkConfiguration/dhcpcd/releases.atom", "v10.0.6 v9.4.1 v10.1.0-rc1", "10.0.6"),
-        ("diffutils", Apache, "ftp.gnu.org/gnu/diffutils/", "diffutils-3.8.tar.xz diffutils-3.10.tar.xz", "3.10"),
-        ("dnsmasq", Apache, "thekelleys.org.uk/dnsmasq/", "dnsmasq-2.90.tar.xz dnsmasq-2.91.tar.xz dnsmasq-2.91.tar.xz.asc LATEST_IS_2.91 test-releases/", "2.91"),
-        ("dosfstools", Feed, "github.com/dosfstools/dosfstools/releases.atom", "v4.2 v4.3", "4.3"),
-        ("dropbear", Apache, "matt.ucc.asn.au/dropbear/releases/", "dropbear-2022.83.tar.bz2 dropbear-2024.86.tar.bz2 dropbear-0.53.1.tar.bz2", "2024.86"),
-        ("e2fsprogs", Nginx, "www.kernel.org/pub/linux/kernel/people/tytso/e2fsprogs/", "v1.46.6/ v1.47.0/ v1.47.2/", "1.47.2"),
-        ("ethtool", Nginx, "www.kernel.org/pub/software/network/ethtool/", "ethtool-6.1.tar.gz ethtool-6.1.tar.xz ethtool-6.11.tar.xz", "6.11"),
-        ("expat", Feed, "github.com/libexpat/libexpat/releases.atom", "R_2_6_4 R_2_5_0", "2.6.4"),
-        ("file", Apache, "astron.com/pub/file/", "file-5.44.tar.gz file-5.46.tar.gz file-5.46.tar.gz.asc", "5.46"),
-        ("findutils", Apache, "ftp.gnu.org/gnu/findutils/", "findutils-4.9.0.tar.xz findutils-4.10.0.tar.xz", "4.10.0"),
-        ("gawk", Apache, "ftp.gnu.org/gnu/gawk/", "gawk-5.2.1.tar.xz gawk-5.3.1.tar.xz gawk-doc-3.1.8.tar.gz", "5.3.1"),
-        ("gmp", Apache, "ftp.gnu.org/gnu/gmp/", "gmp-6.2.1.tar.xz gmp-6.3.0.tar.xz gmp-6.3.0.tar.zst", "6.3.0"),
-        ("grep", Apache, "ftp.gnu.org/gnu/grep/", "grep-3.8.tar.xz grep-3.11.tar.xz", "3.11"),
-        ("gzip", Apache, "ftp.gnu.org/gnu/gzip/", "gzip-1.12.tar.xz gzip-1.13.tar.gz gzip-1.2.4.shar", "1.13"),
-        ("hostapd", Apache, "w1.fi/releases/", "hostapd-2.10.tar.gz hostapd-2.11.tar.gz wpa_supplicant-2.11.tar.gz", "2.11"),
-        ("htop", Feed, "github.com/htop-dev/htop/releases.atom", "3.3.0 3.2.2", "3.3.0"),
-        ("inetutils", Apache, "ftp.gnu.org/gnu/inetutils/", "inetutils-2.4.tar.xz inetutils-2.5.tar.xz", "2.5"),
-        ("iproute2", Nginx, "www.kernel.org/pub/linux/utils/net/iproute2/", "iproute2-6.1.0.tar.xz iproute2-6.12.0.tar.xz iproute2-4.1.1.tar.gz", "6.12.0"),
-        ("iptables", Apache, "www.netfilter.org/projects/iptables/files/", "iptables-1.8.9.tar.xz iptables-1.8.11.tar.xz changes-iptables-1.8.11.txt", "1.8.11"),
-        ("iw", Nginx, "www.kernel.org/pub/software/network/iw/", "iw-5.19.tar.xz iw-6.9.tar.xz iw-0.9.22.tar.xz", "6.9"),
-        ("kmod", Nginx, "www.kernel.org/pub/linux/utils/kernel/kmod/", "kmod-30.tar.xz kmod-33.tar.xz kmod-9.tar.xz", "33"),
-        ("ldns", Apache, "www.nlnetlabs.nl/downloads/ldns/", "ldns-1.8.3.tar.gz ldns-1.8.4.tar.gz ldns-1.8.4.tar.gz.asc", "1.8.4"),
-        ("less", Links, "www.greenwoodsoftware.com/less/download.html", "less-590.tar.gz less-590.zip less-661.tar.gz less-661.sig", "661"),
-        ("libbsd", Apache, "libbsd.freedesktop.org/releases/", "libbsd-0.11.7.tar.xz libbsd-0.12.2.tar.xz", "0.12.2"),
-        ("libcap", Nginx, "www.kernel.org/pub/linux/libs/security/linux-privs/libcap2/", "libcap-2.66.tar.xz libcap-2.70.tar.xz old/", "2.70"),
-        ("libmd", Apache, "archive.hadrons.org/software/libmd/", "libmd-1.0.4.tar.xz libmd-1.1.0.tar.xz", "1.1.0"),
-        ("libmnl", Apache, "www.netfilter.org/projects/libmnl/files/", "libmnl-1.0.4.tar.bz2 libmnl-1.0.5.tar.bz2", "1.0.5"),
-        ("libnftnl", Apache, "www.netfilter.org/projects/libnftnl/files/", "libnftnl-1.2.4.tar.bz2 libnftnl-1.2.8.tar.xz", "1.2.8"),
-        ("libnl3", Feed, "github.com/thom311/libnl/releases.atom", "libnl3_11_0 libnl3_7_0", "3.11.0"),
-        ("libpcap", Apache, "www.tcpdump.org/release/", "libpcap-1.10.3.tar.gz libpcap-1.10.5.tar.xz tcpdump-4.99.5.tar.gz", "1.10.5"),
-        ("libseccomp", Feed, "github.com/seccomp/libseccomp/releases.atom", "v2.5.5 v2.5.4", "2.5.5"),
-        ("linux", Nginx, "www.kernel.org/pub/linux/kernel/v6.x/", "linux-6.1.176.tar.xz linux-6.1.177.tar.xz linux-6.12.1.tar.xz patch-6.1.178.xz", "6.1.177"),
-        ("lua", Links, "www.lua.org/ftp/", "lua-5.4.7.tar.gz lua-5.4.4.tar.gz lua-5.4.0-tests.tar.gz", "5.4.7"),
-        ("lz4", Feed, "github.com/lz4/lz4/releases.atom", "v1.10.0 v1.9.4", "1.10.0"),
-        ("lzo", Apache, "www.oberhumer.com/opensource/lzo/download/", "lzo-2.10.tar.gz lzo-2.11.tar.gz LZO-v1/", "2.11"),
-        ("mtd-utils", Apache, "infraroot.at/pub/mtd/", "mtd-utils-2.1.5.tar.bz2 mtd-utils-2.2.1.tar.bz2", "2.2.1"),
-        ("musl", Apache, "musl.libc.org/releases/", "musl-1.2.3.tar.gz musl-1.2.3.tar.gz.asc musl-1.2.5.tar.gz", "1.2.5"),
-        ("nano", Apache, "www.nano-editor.org/dist/", "v6/ v7/ v8/", "8.3"),
-        ("ncurses", Apache, "ftp.gnu.org/gnu/ncurses/", "ncurses-6.4.tar.gz ncurses-6.5.tar.gz", "6.5"),
-        ("nftables", Apache, "www.netfilter.org/projects/nftables/files/", "nftables-1.0.6.tar.xz nftables-1.1.1.tar.xz", "1.1.1"),
-        ("nginx", Nginx, "nginx.org/download/", "nginx-1.22.1.tar.gz nginx-1.26.2.tar.gz nginx-1.26.2.zip", "1.26.2"),
-        ("openssh", Nginx, "ftp.openbsd.org/pub/OpenBSD/OpenSSH/portable/", "openssh-9.2p1.tar.gz openssh-9.9p2.tar.gz openssh-9.9p2-vs-openbsd.diff.gz", "9.9p2"),
-        ("openssl", Feed, "github.com/openssl/openssl/releases.atom", "openssl-3.0.21 openssl-3.0.20 openssl-3.1.0-alpha1", "3.0.21"),
-        ("pcre2", Feed, "github.com/PCRE2Project/pcre2/releases.atom", "pcre2-10.44 pcre2-10.45-RC1 pcre2-10.42", "10.44"),
-        ("procps-ng", Sourceforge, "sourceforge.net/projects/procps-ng/files/Production/", "procps-ng-4.0.2.tar.xz procps-ng-4.0.5.tar.xz", "4.0.5"),
-        ("psmisc", Sourceforge, "sourceforge.net/projects/psmisc/files/psmisc/", "psmisc-23.6.tar.xz psmisc-23.7.tar.xz", "23.7"),
-        ("readline", Apache, "ftp.gnu.org/gnu/readline/", "readline-8.2.tar.gz readline-8.3.tar.gz readline-doc-6.0.tar.gz", "8.3"),
-        ("sed", Apache, "ftp.gnu.org/gnu/sed/", "sed-4.9.tar.xz sed-4.10.tar.xz", "4.10"),
-        ("shadow", Feed, "github.com/shadow-maint/shadow/releases.atom", "4.16.0 4.13", "4.16.0"),
-        ("sqlite3", Comment, "www.sqlite.org/download.html", "PRODUCT,3.47.2,2024/sqlite-autoconf-3470200.tar.gz,3345959,52cd4a2304b627abbabe1a438ba853d0f6edb8e2774fcb5773c7af11077afe94", "3.47.2"),
-        ("squashfs-tools", Feed, "github.com/plougher/squashfs-tools/releases.atom", "4.6.1 4.5.1 4.7-rc1", "4.6.1"),
-        ("strace", Feed, "github.com/strace/strace/releases.atom", "v6.12 v6.1", "6.12"),
-        ("tar", Apache, "ftp.gnu.org/gnu/tar/", "tar-1.34.tar.xz tar-1.35.tar.xz", "1.35"),
-        ("tcpdump", Apache, "www.tcpdump.org/release/", "tcpdump-4.99.3.tar.gz tcpdump-4.99.5.tar.gz libpcap-1.10.3.tar.gz libpcap-1.10.5.tar.xz", "4.99.5"),
-        ("tzdata", Apache, "data.iana.org/time-zones/releases/", "tzdata2026b.tar.gz tzdata2026c.tar.gz tzcode2026c.tar.gz", "2026c"),
-        ("u-boot", Apache, "ftp.denx.de/pub/u-boot/", "u-boot-2023.01.tar.bz2 u-boot-2023.04.tar.bz2 u-boot-2023.07-rc1.tar.bz2 u-boot-latest.tar.bz2", "2023.04"),
-        ("unbound", Apache, "nlnetlabs.nl/downloads/unbound/", "unbound-1.17.1.tar.gz unbound-1.22.0.tar.gz unbound-1.22.0rc1.tar.gz", "1.22.0"),
-        ("util-linux", Nginx, "www.kernel.org/pub/linux/utils/util-linux/", "v2.38/ v2.40/", "2.40.2"),
-        ("xz", Links, "tukaani.org/xz/", "xz-5.4.1.tar.xz xz-5.6.3.tar.xz xz-5.6.3.tar.xz.sig", "5.6.3"),
-        ("zlib", Apache, "www.zlib.net/fossils/", "zlib-1.2.13.tar.gz zlib-1.3.1.tar.gz zlib-1.3.1.tar.gz.asc", "1.3.1"),
-        ("zstd", Feed, "github.com/facebook/zstd/releases.atom", "v1.5.6 v1.5.4", "1.5.6"),
-    ]
-};
-
-/// What the servers have below folders that are named by a version.
-const BELOW: &[(&str, &str)] = &[
-    ("www.kernel.org/pub/linux/kernel/people/tytso/e2fsprogs/v1.47.2/", "e2fsprogs-1.47.2.tar.gz"),
-    ("www.kernel.org/pub/linux/utils/util-linux/v2.40/", "util-linux-2.40.tar.xz util-linux-2.40.2.tar.xz"),
-    ("www.nano-editor.org/dist/v8/", "nano-8.0.tar.xz nano-8.3.tar.xz nano-8.3.tar.xz.asc"),
-];
-
 #[test]
-fn every_recipe_of_the_tree_finds_a_newer_version_where_its_upstream_lists_it() {
+fn recipes_of_the_tree_find_a_newer_version_where_their_upstream_lists_it() {
     let mut case = Case::new();
     // The server stands in for all others, as a proxy, which sees what is asked of http alone.
     case.environment.push(("http_proxy".into(), case.server.address.clone()));
@@ -348,24 +251,27 @@ fn every_recipe_of_the_tree_finds_a_newer_version_where_its_upstream_lists_it() 
             }
         }
     }
-    for (_, form, page, names, _) in UPSTREAMS {
-        let names: Vec<&str> = names.split(' ').collect();
-        let url = format!("http://{page}");
+    let rows: Vec<Vec<&str>> = include_str!("fixture/upstreams")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split('\t').collect())
+        .collect();
+    for row in &rows {
+        let [_, _, form, page, names] = row[..] else { panic!("{row:?}") };
+        let (url, names) = (format!("http://{page}"), names.split(' ').collect::<Vec<_>>());
         let reply = match form {
-            Form::Apache => apache(page, &names),
-            Form::Nginx => nginx(page, &names),
-            Form::Feed => feed(page.split_once('/').unwrap().1.trim_end_matches("/releases.atom"), &names),
-            Form::Links => links(&names),
-            Form::Sourceforge => {
+            "apache" => apache(page, &names),
+            "nginx" => nginx(page, &names),
+            "feed" => feed(page.split_once('/').unwrap().1.trim_end_matches("/releases.atom"), &names),
+            "links" => links(&names),
+            "sourceforge" => {
                 let urls: Vec<String> = names.iter().map(|name| format!("{url}{name}/download")).collect();
                 links(&urls.iter().map(String::as_str).collect::<Vec<_>>())
             }
-            Form::Comment => Reply::Whole(format!("<html><!--\n{}\n--></html>\n", names.join("\n")).into()),
+            "comment" => Reply::Whole(format!("<html><!--\n{}\n--></html>\n", names.join("\n")).into()),
+            _ => panic!("{row:?}"),
         };
         case.server.put(&url, reply);
-    }
-    for (page, names) in BELOW {
-        case.server.put(&format!("http://{page}"), nginx(page, &names.split(' ').collect::<Vec<_>>()));
     }
     let ran = case.mk("check-update -q --retries 0 --format json");
     let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
@@ -375,8 +281,8 @@ fn every_recipe_of_the_tree_finds_a_newer_version_where_its_upstream_lists_it() 
         .iter()
         .map(|answer| (answer["name"].as_str().unwrap(), answer))
         .collect();
-    for (package, _, page, _, newer) in UPSTREAMS {
-        assert_eq!(answers[package]["newer"], *newer, "{package} asks {page}: {}", answers[package]);
+    for row in rows.iter().filter(|row| row[0] != "-") {
+        assert_eq!(answers[row[0]]["newer"], row[1], "{}", answers[row[0]]);
     }
 }
 

@@ -11,17 +11,17 @@ fn shipped(path: &str) -> String {
     fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
+/// Adds the files of a folder of the tree that comes with `mk`.
+fn with_folder(tree: Tree, folder: &str) -> Tree {
+    let files = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)).unwrap().flatten();
+    files.filter(|file| file.path().is_file()).fold(tree, |tree, file| {
+        let path = format!("{folder}/{}", file.file_name().to_string_lossy());
+        tree.file(&path, &shipped(&path))
+    })
+}
+
 fn with_init(tree: Tree) -> Tree {
-    let tree = tree.file("pkg/init/config.sh", &shipped("pkg/init/config.sh"));
-    let files = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files")).unwrap();
-    let tree = tree.file("pkg/init/factory-reset", &shipped("pkg/init/factory-reset"));
-    files
-        .flatten()
-        .fold(tree, |tree, file| {
-            let path = format!("pkg/init/files/{}", file.file_name().to_string_lossy());
-            tree.file(&path, &shipped(&path))
-        })
-        .package("init", &shipped("pkg/init/build"))
+    with_folder(with_folder(tree, "pkg/init"), "pkg/init/files")
 }
 
 #[test]
@@ -145,6 +145,66 @@ fn two_packages_with_one_path_and_different_content_are_told_of_by_name() {
         tree.mk("-q tiny demo rootfs")
             .has("packages `left` and `right` both have `/etc/file`, and differ in content")
             .has("status 1");
+    }
+}
+
+/// A board with a toolchain of this kind, and a program that uses a library with it.
+fn with_toolchain(tree: Tree, kind: &str, settings: &str) -> Tree {
+    let target = format!("TARGET={}-linux-test\nTOOLCHAINPKG={kind}\n", std::env::consts::ARCH);
+    ["pkg/toolchain", "pkg/tc-installed", "pkg/tc-archive"]
+        .into_iter()
+        .fold(tree, with_folder)
+        .file("board/tiny/TOOLCHAIN", &(target + settings))
+        .file("pkg/greet/greet.c", "#include <stdio.h>\nvoid greet(void) { puts(\"hello\"); }\n")
+        .package(
+            "greet",
+            r#"DEPENDS="toolchain"
+            build() {
+            	"$TARGET-gcc" -c "$SCRIPTDIR/pkg/greet/greet.c"
+            	"$TARGET-ar" rcs libgreet.a greet.o
+            }
+            deploy() {
+            	install -D -m 644 libgreet.a "$2/lib/libgreet.a"
+            	install -D -m 644 <(echo 'void greet(void);') "$2/include/greet.h"
+            	install -D -m 644 <(printf 'Name: greet\nDescription: x\nVersion: 1\nLibs: -L/lib -lgreet\n') "$2/lib/pkgconfig/greet.pc"
+            }"#,
+        )
+        .file("pkg/program/program.c", "#include <greet.h>\nint main(void) { greet(); }\n")
+        .package(
+            "program",
+            r#"DEPENDS="toolchain greet"
+            build() {
+            	"$TARGET-cc" "$SCRIPTDIR/pkg/program/program.c" $("$TARGET-pkg-config" --libs greet) -o program
+            	./program
+            }"#,
+        )
+}
+
+#[test]
+fn a_toolchain_that_is_installed_sees_what_is_staged() {
+    for tree in Tree::both() {
+        let tree = with_toolchain(tree, "tc-installed", "BINUTILS_DIR=/usr\n");
+        tree.builds("program").logs("program", "build", "hello\n");
+    }
+}
+
+#[test]
+fn a_toolchain_from_an_archive_sees_what_is_staged() {
+    let names =
+        "ar as ld nm objcopy objdump ranlib readelf size strings strip gcc cpp gcc-ar gcc-nm gcc-ranlib";
+    let files: Vec<_> = names
+        .split(' ')
+        .map(|name| (format!("tools/bin/any-{name}"), format!("#!/bin/sh\nexec {name} \"$@\"\n")))
+        .collect();
+    let files: Vec<_> = files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    for tree in Tree::both() {
+        let tree = with_toolchain(
+            tree.archive("tools.tar.gz", &files),
+            "tc-archive",
+            "TOOLCHAIN_URL=ARCHIVES\nTOOLCHAIN_TARBALL=tools.tar.gz\nTOOLCHAIN_SHA256SUM=SHA256(tools.tar.gz)\n\
+             TOOLCHAIN_SRCDIR=tools\nCOMPILER_PREFIX=any\n",
+        );
+        tree.builds("program").logs("program", "build", "hello\n");
     }
 }
 

@@ -3,7 +3,7 @@
 
 # assemble ROOT DEFINITIONS PACKAGE...: copies the listed files into the new folder ROOT, and writes the squashfs pseudo
 # file definitions of all. A package without a list adds nothing; two that disagree on a path are an error, unless one
-# of them names it in rootfs_fallbacks.txt: then the other has it.
+# of them names it in rootfs_fallbacks.txt: then the other has it. DEFINITIONS.owners gets lines PATH <tab> PACKAGE.
 assemble() {
 	local root="$1" definitions="$2"
 	local -A owner=() lines=() firm=()
@@ -18,12 +18,13 @@ assemble() {
 	done
 	# Folders that nobody lists, but that listed files are in.
 	for path in "${!owner[@]}"; do
+		printf '%s\t%s\n' "$path" "${owner[$path]}"
 		while [[ "$path" == */* ]]; do
 			path="${path%/*}"
 			rootfs_word "$path" above
 			: "${lines[$path]:="$above m 755 0 0"}"
 		done
-	done
+	done >"$definitions.owners"
 	printf '%s\n' "${lines[@]}" | sort >"$definitions"
 }
 

@@ -48,13 +48,14 @@ mtree_word() {
 	printf -v "$2" '%s' "${text//#/\\043}"
 }
 
-# write_device_table: the entries on stdin as the device table of mtd-utils. That has no word for links, which
-# are root's without one, and takes no spaces.
+# write_device_table: the entries on stdin as a device table of mtd-utils. That has no word for the top folder nor for
+# links, which are root's without one, and takes no spaces.
 write_device_table() {
-	local root="$1" path type mode uid gid major minor
+	local path type mode uid gid major minor
 	while IFS=$'\t' read -r type mode uid gid major minor path; do
-		[ "$type" != l ] || continue
-		if [[ "$path" == *" "* ]]; then
+		if [ -z "$path" ] || [ "$type" = l ]; then
+			continue
+		elif [[ "$path" == *" "* ]]; then
 			echo "a device table cannot say \`/$path\`, with its space" >&2
 			return 1
 		fi

@@ -41,6 +41,7 @@ ldns	drill -v
 less	less --version | grep '^less' && less /etc/hostname
 libbsd	loads libbsd
 libcap	capsh --print | grep Current
+libedit	loads libedit
 libmd	loads libmd
 libnl3	loads libnl-3 && loads libnl-genl-3
 libpcap	loads libpcap
@@ -48,7 +49,7 @@ libseccomp	loads libseccomp
 lua	lua -e 'print(_VERSION, ("x"):rep(3))'
 lz4	echo lz4 | lz4 -c | lz4 -dc
 lzo	loads liblzo2
-mtd-utils	mkfs.jffs2 -r /etc -o /tmp/jffs2 && mkfs.ubifs -r /etc -m 2048 -e 126976 -c 100 -o /tmp/ubifs && ls -s /tmp/jffs2 /tmp/ubifs
+mtd-utils	mkfs.jffs2 -r /etc -o /tmp/jffs2 && mkfs.ubifs -r /etc -m 2048 -e 126976 -c 100 -x lzo -o /tmp/ubifs && ls -s /tmp/jffs2 /tmp/ubifs
 musl	/lib/ld-musl-x86_64.so.1 --list /bin/bash | grep libc.so
 nano	nano --version
 ncurses	tput -T xterm colors && infocmp linux
@@ -79,21 +80,21 @@ END
 wait_for() {
 	local seen="" char
 	while [[ "$seen" != *"$1" ]]; do
-		IFS= read -r -d "" -n 1 -u "${guest[0]}" char || fail "the console ended before \`$1\`; its last words: ${seen: -500}"
+		IFS= read -r -d "" -n 1 -u "$from" char || fail "the console ended before \`$1\`; its last words: ${seen: -500}"
 		seen+="$char"
 	done
 }
 
 # say LINE: types it on the console.
 say() {
-	printf '%s\n' "$1" >&"${guest[1]}"
+	printf '%s\n' "$1" >&"$to"
 }
 
 # answer COMMAND: lets the system run it, and prints its status and the first line of what it said.
 answer() {
 	local line
 	say "(set -e; $1) >/tmp/said 2>&1 </dev/null; echo \"=\$? \$(head -n 1 /tmp/said)\""
-	while IFS= read -r -u "${guest[0]}" line; do
+	while IFS= read -r -u "$from" line; do
 		if [[ "$line" == =* ]]; then
 			line="${line#=}"
 			echo "${line%$'\r'}"
@@ -108,6 +109,8 @@ mk "$board" full
 coproc guest {
 	exec timeout 1200 "$WORKSPACE/$board-full/deploy/release-$board/run" --accel tcg --memory 512 2>&1
 }
+guest_pid="$guest_PID"
+exec {from}<&"${guest[0]}" {to}>&"${guest[1]}"
 wait_for "login: "
 say root
 wait_for "assword: "
@@ -130,7 +133,7 @@ while IFS=$'\t' read -r package command; do
 	fi
 done < <(commands)
 say poweroff
-wait "$guest_PID" || fail "the system did not power off"
+wait "$guest_pid" || fail "the system did not power off"
 
 without=$(comm -23 <(cat "$TREE"/{product/full,board/$board}/ROOTFS | sort -u) <(commands | cut -f 1 | sort))
 [ -z "$without" ] || fail "no command for: $without"
