@@ -162,8 +162,8 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
             "images",
             "DEPENDS=a\nsource \"$SCRIPTDIR/pkg/rootfs/assemble.sh\"\nsource \"$SCRIPTDIR/pkg/rootfs/entries.sh\"\n\
              source \"$SCRIPTDIR/pkg/image-ext4/ext4.sh\"\nbuild() {\n\tassemble root definitions a\n\
-             \tlist_entries root definitions | write_mtree root | bsdtar -c --format=pax -f image.tar @-\n\
-             \tlist_entries root definitions | write_mtree root | bsdtar -c --format=newc -f image.cpio @-\n\
+             \tmake_archive rpax root definitions >image.tar\n\
+             \tmake_archive newc root definitions >image.cpio\n\
              \tmake_ext4 root definitions image.ext4\n\tmake_squashfs root definitions image.squashfs\n\
              \t{ tar -tv --numeric-owner -f image.tar\n\tcpio -tvn --quiet <image.cpio\n\
              \tdebugfs -R 'ls -l /bin' image.ext4 2>/dev/null\n\tdebugfs -R 'stat /dev/tty' image.ext4 2>/dev/null | grep Device\n\
@@ -177,13 +177,13 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./dev/\n\
              crw--w---- 0/5 4,5 2020-01-01 00:00 ./dev/tty\n\
              drwxrwxrwt 0/0 0 2020-01-01 00:00 ./tmp/\n\
-             drwxr-xr-x 4 0 0 0 Jan 1 2020 .\n\
-             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./bin\n\
-             -rwsr-x--- 1 12 34 2 Jan 1 2020 ./bin/a tool\n\
+             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./\n\
+             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./bin/\n\
+             -rwsr-x--- 0 12 34 2 Jan 1 2020 ./bin/a tool\n\
              lrwxrwxrwx 0 0 0 6 Jan 1 2020 ./bin/link -> a tool\n\
-             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./dev\n\
+             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./dev/\n\
              crw--w---- 0 0 5 4, 5 Jan 1 2020 ./dev/tty\n\
-             drwxrwxrwt 0 0 0 0 Jan 1 2020 ./tmp\n\
+             drwxrwxrwt 0 0 0 0 Jan 1 2020 ./tmp/\n\
              12 40755 (2) 0 0 4096 1-Jan-2020 00:00 .\n\
              2 40755 (2) 0 0 4096 1-Jan-2020 00:00 ..\n\
              13 104750 (1) 12 34 2 1-Jan-2020 00:00 a tool\n\

@@ -17,7 +17,13 @@ list_entries() {
 	done <"$2"
 }
 
-# write_mtree ROOT: the entries on stdin in the form that bsdtar makes archives from, whoever owns the files of ROOT.
+# make_archive rpax|newc ROOT DEFINITIONS: prints it as a tar or cpio archive, by bsdtar, whoever owns the files of ROOT.
+make_archive() {
+	# By way of a plain tar archive, in which numbers of this machine's file systems have no place.
+	list_entries "$2" "$3" | write_mtree "$2" | bsdtar -c --format=rpax -f - @- | bsdtar -c --format="$1" -f - @-
+}
+
+# write_mtree ROOT: the entries on stdin in the form that bsdtar makes archives from.
 write_mtree() {
 	local root="$1" path type mode uid gid major minor word target
 	echo "#mtree"
