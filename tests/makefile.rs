@@ -21,6 +21,7 @@ VERSION = 1.0
 DEPENDS = toolchain
 DESCRIPTION = Says hello
 OPK_PACKAGES = hello libhello libhello-dev
+REVISION = 2
 
 build: $(OPK_WORK_AREA)/build
 
@@ -307,6 +308,7 @@ fn the_commands_that_explain_a_package_know_makefiles() {
 		DEPENDS       pkg/hello/build:4  toolchain
 		DESCRIPTION   pkg/hello/build:5  Says hello
 		OPK_PACKAGES  pkg/hello/build:6  hello libhello libhello-dev
+          REVISION      pkg/hello/build:7  2
 		VERSION       pkg/hello/build:3  1.0
 	");
     tree.builds("hello");
@@ -321,7 +323,7 @@ fn the_commands_that_explain_a_package_know_makefiles() {
     tree.write("pkg/hello/build", &HELLO.replace("touch $@", "make -j8 -C tmp/src"));
     tree.mk("lint --no-shellcheck hello")
         .has(
-            "pkg/hello/build:13: make-jobs: `make` cannot share the jobs of all packages here; say `$(MAKE)`",
+            "pkg/hello/build:14: make-jobs: `make` cannot share the jobs of all packages here; say `$(MAKE)`",
         )
         .has("pkg/hello/build:1: unused-file: nothing names the file `old.conf`");
 }
