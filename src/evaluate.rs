@@ -416,6 +416,7 @@ impl<'a> Worker<'a> {
                 words.extend(self.setting.base.iter().map(|(name, value)| format!("{name}={value}")));
                 let set = self.environment.variables.iter().filter(|(_, variable)| !variable.is_array());
                 words.extend(set.map(|(name, variable)| format!("{name}={}", variable.value)));
+                words.push(format!("MK_ASK={}", MAKEFILE_VARIABLES.join(" ")));
             }
             let records = self.ask(package.as_str(), &readable.to_string_lossy(), &words)?;
             let noise = self.heard_noise()?;
@@ -681,8 +682,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Variables that a recipe speaks with which is a makefile; of all others only make and its targets know.
-const MAKEFILE_VARIABLES: &[&str] = &[
+/// Variables that make is asked for where a recipe is a makefile; of all others only make and its targets know.
+pub const MAKEFILE_VARIABLES: &[&str] = &[
     "VERSION",
     "URL",
     "TARBALL",
@@ -692,6 +693,11 @@ const MAKEFILE_VARIABLES: &[&str] = &[
     "DESCRIPTION",
     "LICENSE",
     "HOSTTOOLS",
+    "REVISION",
+    "ARCHITECTURE",
+    "SECTION",
+    "MAINTAINER",
+    "RUNTIME_DEPENDS",
     "OPK_PACKAGES",
 ];
 

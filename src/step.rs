@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{quote, without_carriage_returns};
+use crate::evaluate::{MAKEFILE_VARIABLES, quote, without_carriage_returns};
 use crate::event::Frame;
 use crate::filedigest::link_into;
 use crate::layout::room as inside;
@@ -117,6 +117,9 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
     let read =
         if recipe.evaluated.makefile { places.runtime.join(MAKEFILE_NAME) } else { package.join("build") };
     set("MK_RECIPE", &read.to_string_lossy());
+    if recipe.evaluated.makefile {
+        set("MK_ASK", &MAKEFILE_VARIABLES.join(" "));
+    }
     for (name, variable) in &loaded.environment.variables {
         if reachable.contains(name) {
             let value = if variable.is_array() { variable.value.clone() } else { quote(&variable.value) };
