@@ -87,7 +87,9 @@ fn strip_folder(folder: &Path, program: &Path) {
     plan.unlock(folder).unwrap();
     for call in &plan.calls {
         let mut command = Command::new(program);
-        assert!(command.args(&call.options).args(&call.files).current_dir(folder).status().unwrap().success());
+        assert!(
+            command.args(&call.options).args(&call.files).current_dir(folder).status().unwrap().success()
+        );
     }
     plan.relock(folder).unwrap();
 }

@@ -41,7 +41,8 @@ fn names(names: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn a_change_in_the_middle_builds_its_dependents_and_nothing_else() {
-    for (shape, packages) in [(Shape::Random, 60), (Shape::Diamond, 12), (Shape::Chain, 9), (Shape::Wide, 20)] {
+    for (shape, packages) in [(Shape::Random, 60), (Shape::Diamond, 12), (Shape::Chain, 9), (Shape::Wide, 20)]
+    {
         let graph = Graph::new(shape, packages, 7);
         let tree = generated(&graph);
         assert_eq!(built(&tree).len(), packages + 3, "{shape:?}");
@@ -80,7 +81,9 @@ fn the_same_words_give_the_same_graph() {
     for shape in [Shape::Random, Shape::Diamond, Shape::Chain, Shape::Wide] {
         let graph = Graph::new(shape, 1_000, 1);
         assert_eq!(graph.needs, Graph::new(shape, 1_000, 1).needs, "{shape:?}");
-        assert!(graph.needs.iter().enumerate().all(|(package, needs)| needs.iter().all(|&need| need < package)));
+        assert!(
+            graph.needs.iter().enumerate().all(|(package, needs)| needs.iter().all(|&need| need < package))
+        );
     }
     let random = |seed| Graph::new(Shape::Random, 1_000, seed);
     assert_ne!(random(1).needs, random(2).needs);

@@ -35,9 +35,14 @@ pub enum Shape {
 impl Shape {
     /// By its name.
     pub fn named(name: &str) -> Option<Shape> {
-        [("random", Shape::Random), ("diamond", Shape::Diamond), ("chain", Shape::Chain), ("wide", Shape::Wide)]
-            .into_iter()
-            .find_map(|(word, shape)| (word == name).then_some(shape))
+        [
+            ("random", Shape::Random),
+            ("diamond", Shape::Diamond),
+            ("chain", Shape::Chain),
+            ("wide", Shape::Wide),
+        ]
+        .into_iter()
+        .find_map(|(word, shape)| (word == name).then_some(shape))
     }
 }
 
