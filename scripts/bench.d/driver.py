@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections import Counter
 
 import measure
@@ -32,7 +33,7 @@ class Driver:
         """With another `use`, in another folder: a plan wants nothing built, a no-op everything."""
         key = (workload.place, name, use)
         if key not in self.seen:
-            mk, folder = self.bench.mk, name.replace(" ", "-").replace(",", "") + use
+            mk, folder = self.bench.mk, re.sub(r"\W+", "-", name) + use
             self.seen[key] = {
                 "mk": lambda: Mk(folder, workload, mk),
                 "mk -j2": lambda: Mk(folder, workload, mk, jobs=2),
@@ -40,15 +41,17 @@ class Driver:
                 "make": lambda: Steps(folder, workload, "make"),
                 "ninja": lambda: Steps(folder, workload, "ninja"),
                 "ninja -j2": lambda: Steps(folder, workload, "ninja", jobs=2),
-                "make, empty": lambda: Steps(folder, workload, "make", empty=True),
-                "ninja, empty": lambda: Steps(folder, workload, "ninja", empty=True),
+                "make (empty)": lambda: Steps(folder, workload, "make", empty=True),
+                "ninja (empty)": lambda: Steps(folder, workload, "ninja", empty=True),
                 "floor": lambda: Floor(workload),
                 "mk.sh": lambda: MkSh(folder, workload, self.bench.mk_sh),
             }[name]()
         return self.seen[key]
 
-    def peers(self, workload, *names, use=""):
-        return {name: self.peer(name, workload, use) for name in names if name != "mk.sh" or self.bench.mk_sh}
+    def peers(self, workload, *names, use="", mk_sh=0):
+        """These, and mk.sh where there is one and it would not take minutes: for up to so many packages."""
+        slow = ["mk.sh"] if self.bench.mk_sh and workload.packages <= mk_sh else []
+        return {name: self.peer(name, workload, use) for name in [*names, *slow]}
 
     def up_to_date(self, peer):
         """Builds once, if that was not done yet."""
@@ -70,7 +73,7 @@ class Driver:
         """Everything is up to date. make and ninja have empty steps, so that nothing but stamps is there to look at."""
         key = ("no-op", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty", "mk.sh")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", mk_sh=5000)
             for peer in peers.values():
                 self.up_to_date(peer)
             self.measure("no-op", packages, {name: peer.run_build for name, peer in peers.items()}, warm=True)
@@ -79,24 +82,24 @@ class Driver:
     def plan(self, packages):
         key = ("plan", "mk", packages)
         if key not in self.series:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty", "mk.sh", use="-plan")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)", use="-plan", mk_sh=1000)
             self.measure("plan", packages, {name: peer.first_plan for name, peer in peers.items()})
         return {name: some for (phase, name, size), some in self.series.items() if (phase, size) == ("plan", packages)}
 
     def full(self, packages, *names):
-        fresh = {name: peer for name, peer in self.peers(self.work(packages), *names).items()
-                 if ("full", name, packages) not in self.series}
+        peers = self.peers(self.work(packages), *names, mk_sh=100)
+        fresh = {name: peer for name, peer in peers.items() if ("full", name, packages) not in self.series}
         if fresh:
             self.measure("full", packages, {name: peer.full_build for name, peer in fresh.items()})
             self.built.update(id(peer) for peer in fresh.values())
-        return {name: self.series["full", name, packages] for name in names if ("full", name, packages) in self.series}
+        return {name: self.series["full", name, packages] for name in peers}
 
     # The rows.
 
     def row_1(self):
         for packages in [] if self.bench.counts else self.sizes[1:]:
             samples = self.no_op(packages)
-            mk, ninja = samples["mk"], samples["ninja, empty"]
+            mk, ninja = samples["mk"], samples["ninja (empty)"]
             yield at_most(1, f"no-op, {packages:,} packages", ratio(mk, ninja), 1.5, 1.0, " × ninja", note=figures(samples))
             if self.bench.mk_sh:
                 times = ratio(samples["mk.sh"], mk)
@@ -117,7 +120,7 @@ class Driver:
         if not self.bench.counts:
             packages = 1000
             samples = self.plan(packages)
-            make = ratio(samples["mk"], samples["make, empty"])
+            make = ratio(samples["mk"], samples["make (empty)"])
             yield at_most(2, f"first plan, {packages:,} packages", make, 0.4, 0.2, " × make -n", note=figures(samples))
         workload = self.work(200)
         mk = self.peer("mk", workload, use="-plan")
@@ -140,7 +143,7 @@ class Driver:
         times = {}
         for count in layers:
             workload = self.work(2 * count, "diamond")
-            peers = self.peers(workload, "mk", "ninja, empty", "make, empty", *(["mk.sh"] if count <= 12 else []))
+            peers = self.peers(workload, "mk", "ninja (empty)", "make (empty)", mk_sh=24)
             commands = {name: peer.first_plan for name, peer in peers.items()}
             times[count] = self.measure("diamond", count, commands)
         last = times[16]["mk"]
@@ -153,16 +156,12 @@ class Driver:
         if self.bench.counts:
             return
         for packages in [100] if self.bench.quick else [100, 1000]:
-            samples = self.full(packages, "mk", "floor", "make", "ninja", "mk -j2", "ninja -j2", *self.slow(packages))
+            samples = self.full(packages, "mk", "floor", "make", "ninja", "mk -j2", "ninja -j2")
             yield at_most(4, f"full build, {packages:,} packages: CPU", ratio(samples["mk"], samples["floor"]), 5, 3,
                           " × floor", note=figures(samples))
             wall = ratio(samples["mk -j2"], samples["ninja -j2"], "wall")
             yield at_most(4, f"full build, {packages:,} packages, -j2: wall", wall, 0.5, None, " × ninja",
                           note=figures(samples, "wall"))
-
-    def slow(self, packages):
-        """mk.sh takes minutes for more."""
-        return ["mk.sh"] if packages <= 100 else []
 
     def row_5(self):
         if self.bench.counts:
@@ -178,7 +177,7 @@ class Driver:
     def row_6(self):
         workload = self.work(100)
         counted = {}
-        for name, peer in self.peers(workload, "mk", "make", "mk.sh").items():
+        for name, peer in self.peers(workload, "mk", "make", mk_sh=100).items():
             peer.wipe()
             self.bench.tell(f"counting processes of a full build with {name}")
             counted[name] = measure.processes(peer.build, peer.folder)
@@ -249,7 +248,7 @@ class Driver:
         if self.bench.counts:
             return
         for packages in self.sizes[1:]:
-            peers = self.peers(self.work(packages), "mk", "ninja, empty", "make, empty")
+            peers = self.peers(self.work(packages), "mk", "ninja (empty)", "make (empty)")
             peaks = {}
             for name, peer in peers.items():
                 self.up_to_date(peer)
@@ -257,7 +256,7 @@ class Driver:
                 peaks[name] = sorted(measure.memory(peer.build, peer.folder) for _ in range(self.bench.rounds))
             middle = {name: some[len(some) // 2] / 1024 for name, some in peaks.items()}
             note = ", ".join(f"{name} {value:.1f} MB" for name, value in middle.items())
-            yield at_most(9, f"peak memory of a no-op, {packages:,} packages", middle["mk"] / middle["ninja, empty"], 3, 2,
+            yield at_most(9, f"peak memory of a no-op, {packages:,} packages", middle["mk"] / middle["ninja (empty)"], 3, 2,
                           " × ninja", note=note)
 
     def small(self):
@@ -265,7 +264,7 @@ class Driver:
         for packages in (10, 100):
             self.no_op(packages)
             self.plan(packages)
-        self.full(10, "mk", "floor", "make", "ninja", "mk.sh")
+        self.full(10, "mk", "floor", "make", "ninja")
 
 
 def number_range(least, most):

@@ -6,7 +6,7 @@ import statistics
 
 STYLE = """
 :root { --ink: #1c2024; --soft: #60666d; --line: #d9dde1; --paper: #fff; --mk: #0b63c5; --good: #1a7f37; --bad: #c1121f;
-	--c0: #b35900; --c1: #7a3ea1; --c2: #008577; --c3: #8a6d00; --c4: #c2185b; }
+	--ninja: #b35900; --make: #7a3ea1; --mk-sh: #c2185b; --floor: #008577; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --soft: #9aa2aa; --line: #363c43; --paper: #14171a; --mk: #62a8ff;
 	--good: #56c271; --bad: #ff7b72; --c0: #f0a04b; --c1: #c79bf2; --c2: #4fc9b8; --c3: #d8bd4a; --c4: #ff85b3; } }
 body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 2rem auto; max-width: 76rem;
@@ -17,7 +17,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } td.n { white-space: nowrap; } .note { font-size: .85em; }
 .aim, .must { color: var(--good); } .missed { color: var(--bad); font-weight: 600; } .not { color: var(--soft); }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(22rem, 1fr)); gap: 1.5rem; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(30rem, 1fr)); gap: 1.8rem; margin-top: 1.2rem; }
 figure { margin: 0; } figcaption { font-weight: 600; margin-bottom: .3rem; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--soft); }
 .grid { stroke: var(--line); stroke-width: 1; } .curve { fill: none; stroke-width: 1.6; }
@@ -29,7 +29,6 @@ PLOTS = [
     ("plan", "First plan, nothing built", "packages"),
     ("full", "Full build of trivial packages", "packages"),
     ("bare", "The same, mk without rooms", "packages"),
-    ("change", "One recipe changed in the middle", "packages"),
     ("diamond", "Plan of a diamond", "layers"),
 ]
 WORDS = {"aim": "met", "must": "met", "missed": "missed", "not measured": "not measured"}
@@ -46,7 +45,7 @@ def write(result):
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>mk: what it costs</title><style>{STYLE}</style>\n<h1>What mk costs</h1>\n<p>{html.escape(head)}</p>\n"
         f"{table(result['checks'])}\n<h2>Processor time</h2>\n<p>User and system time of all processes, both axes "
-        f'logarithmic: what is twice as steep grows with the square.</p>\n<div class="plots">{plots}</div>\n</html>\n'
+        f'logarithmic, so that a straight line is a power of the number.</p>\n<div class="plots">{plots}</div>\n</html>\n'
     )
 
 
@@ -68,20 +67,20 @@ def verdict(check):
 def plot(phase, title, axis, series):
     lines = {}
     for item in series:
-        if item["phase"] == phase:
+        # What counts at -j2 is wall time.
+        if item["phase"] == phase and not item["peer"].endswith("-j2"):
             seconds = max(statistics.median(item["cpu"]), 1e-4)
             lines.setdefault(item["peer"], []).append((item["packages"], seconds))
-    if not lines:
-        return ""
     points = [point for line in lines.values() for point in line]
     sizes = sorted({size for size, _ in points})
+    if len(sizes) < 2:
+        return ""
     low, high = math.floor(math.log10(min(y for _, y in points))), math.ceil(math.log10(max(y for _, y in points)))
     high = max(high, low + 1)
     start, end = math.log10(sizes[0]), math.log10(sizes[-1])
 
     def x(size):
-        share = (math.log10(size) - start) / (end - start) if end > start else 0.5
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
+        return LEFT + (math.log10(size) - start) / (end - start) * (WIDTH - LEFT - RIGHT)
 
     def y(seconds):
         return TOP + (high - math.log10(seconds)) / (high - low) * (HEIGHT - TOP - BOTTOM)
@@ -97,11 +96,11 @@ def plot(phase, title, axis, series):
     middle = (LEFT + WIDTH - RIGHT) / 2
     out.append(f'<text x="{middle}" y="{HEIGHT - 4}" text-anchor="middle">{axis}</text>')
     ends = []
-    for number, (peer, line) in enumerate(sorted(lines.items(), key=lambda pair: not is_mk(pair[0]))):
+    for peer, line in lines.items():
         line.sort()
-        colour = "--mk" if peer == "mk" else f"--c{(number - 1) % 5}"
+        colour = "--" + peer.split(" ")[0].replace(".", "-")
         path = "L".join(f"{x(size):.1f} {y(seconds):.1f}" for size, seconds in line)
-        mark = " mk" if is_mk(peer) else ""
+        mark = " mk" if colour == "--mk" else ""
         out.append(f'<path class="curve{mark}" style="stroke:var({colour})" d="M{path}"/>')
         for size, seconds in line:
             out.append(
@@ -117,10 +116,6 @@ def plot(phase, title, axis, series):
     for at, side, peer, colour in ends:
         out.append(f'<text x="{side + 8:.1f}" y="{at - excess + 4:.1f}" style="fill:var({colour})">{html.escape(peer)}</text>')
     return "".join(out) + "</svg></figure>\n"
-
-
-def is_mk(peer):
-    return peer == "mk" or peer.startswith("mk ")
 
 
 def seconds_word(power):
