@@ -171,7 +171,10 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              \tdebugfs -R 'ls -l /bin' image.ext4 2>/dev/null\n\tdebugfs -R 'stat /dev/tty' image.ext4 2>/dev/null | grep Device\n\
              \tunsquashfs -lln image.squashfs; } | tr -s ' ' | sed 's/^ //'\n}\n",
         );
-        tree.builds("images").logs("images", "build", "\
+        tree.builds("images").logs(
+            "images",
+            "build",
+            "\
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./\n\
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./bin/\n\
              -rwsr-x--- 12/34 2 2020-01-01 00:00 ./bin/a tool\n\
@@ -199,7 +202,8 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              drwxr-xr-x 0/0 26 2020-01-01 00:00 squashfs-root/dev\n\
              crw--w---- 0/5 4, 5 2020-01-01 00:00 squashfs-root/dev/tty\n\
              drwxrwxrwt 0/0 3 2020-01-01 00:00 squashfs-root/tmp\n\
-             ");
+             ",
+        );
     }
 }
 
