@@ -39,6 +39,7 @@ copy_override() {
 # copy_interface NAME ETC: its file, and those of the interfaces that this file makes.
 copy_interface() {
 	local file="$2/interfaces/$1" made
+	[ ! -e "$file" ] || return 0
 	copy_override "interfaces/$1" "$file"
 	[ -e "$file" ] || return 0
 	while read -r made; do
