@@ -39,10 +39,11 @@ copy_override() {
 # copy_interface NAME ETC: its file, and those of the interfaces that this file makes.
 copy_interface() {
 	local file="$2/interfaces/$1" made
+	[ ! -e "$file" ] || return 0
 	copy_override "interfaces/$1" "$file"
 	[ -e "$file" ] || return 0
 	while read -r made; do
-		[ -e "$2/interfaces/$made" ] || copy_interface "$made" "$2"
+		copy_interface "$made" "$2"
 	done < <(awk '$1 == "bridge" { print $2 } $1 == "vlan" { print $3 }' "$file")
 }
 
