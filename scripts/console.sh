@@ -66,7 +66,7 @@ guest_trouble() {
 within() {
 	local deadline=$((SECONDS + $1)) what="$2"
 	shift 2
-	until "$@"; do
+	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$deadline" ] || guest_trouble "no success in time: $what"
 		sleep 0.2
 	done

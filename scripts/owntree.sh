@@ -5,5 +5,6 @@ own_tree() {
 	mkdir "$work/tree"
 	cp -r "$TREE"/{board,pkg,product,scripts} "$work/tree"
 	TREE="$work/tree"
+	rm -f "$TREE/product/$product"/update.{pub,sec}
 	signify-openbsd -G -n -p "$TREE/product/$product/update.pub" -s "$TREE/product/$product/update.sec"
 }

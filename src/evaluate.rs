@@ -378,6 +378,17 @@ impl<'a> Worker<'a> {
             ));
         }
         let makefile = is_makefile(&own);
+        let first = own.lines().next().unwrap_or_default().trim_end();
+        if !makefile && first.starts_with("#!") && first.ends_with("/make") {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!(
+                    "{}:1: `{first}` lacks the `-f` of makefiles that are run",
+                    self.setting.tree.show(&recipe)
+                ),
+            )
+            .hint("a recipe that is a makefile begins with `#! /usr/bin/make -f`"));
+        }
         // Bash takes the carriage return for a part of the last word: it is given a copy without.
         let readable = match without_carriage_returns(&own) {
             _ if makefile => self.setting.runtime.makefile(),

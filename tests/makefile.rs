@@ -248,6 +248,12 @@ fn mistakes_are_told_with_their_place() {
         tree.write("pkg/a/build", &format!("{head}{text}"));
         tree.mk("-q tiny demo a").has(&format!("! error: {said}")).has("status 3");
     }
+    tree.write("pkg/a/build", "#!/usr/bin/make\nbuild:\ninstall:\n");
+    tree.mk("-q tiny demo a").is("
+        ! error: pkg/a/build:1: `#!/usr/bin/make` lacks the `-f` of makefiles that are run
+        ! hint: a recipe that is a makefile begins with `#! /usr/bin/make -f`
+        status 3
+    ");
     for (text, said) in [
         ("build:\ninstall:\n", "the target `install` left no folder `tmp/a.data` for the binary package `a`"),
         (

@@ -148,6 +148,59 @@ fn two_packages_with_one_path_and_different_content_are_told_of_by_name() {
     }
 }
 
+#[test]
+fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
+    let files = ["pkg/rootfs/entries.sh", "pkg/image-ext4/ext4.sh"];
+    for tree in Tree::both() {
+        let tree = with_rootfs(tree).package(
+            "a",
+            "deploy() {\n\tmkdir -p $2/bin\n\techo x >\"$2/bin/a tool\"\n\tln -s 'a tool' $2/bin/link\n\
+             \trootfs_files $2 bin\n\trootfs_mode $2 'bin/a\\ tool' 4750 12 34\n\
+             \trootfs_device $2 dev/tty c 4 5 620 0 5\n\trootfs_folder $2 tmp 1777\n}\n",
+        );
+        let tree = files.iter().fold(tree, |tree, file| tree.file(file, &shipped(file))).package(
+            "images",
+            "DEPENDS=a\nsource \"$SCRIPTDIR/pkg/rootfs/assemble.sh\"\nsource \"$SCRIPTDIR/pkg/rootfs/entries.sh\"\n\
+             source \"$SCRIPTDIR/pkg/image-ext4/ext4.sh\"\nbuild() {\n\tassemble root definitions a\n\
+             \tlist_entries root definitions | write_mtree root | bsdtar -c --format=pax -f image.tar @-\n\
+             \tlist_entries root definitions | write_mtree root | bsdtar -c --format=newc -f image.cpio @-\n\
+             \tmake_ext4 root definitions image.ext4\n\tmake_squashfs root definitions image.squashfs\n\
+             \t{ tar -tv --numeric-owner -f image.tar\n\tcpio -tvn --quiet <image.cpio\n\
+             \tdebugfs -R 'ls -l /bin' image.ext4 2>/dev/null\n\tdebugfs -R 'stat /dev/tty' image.ext4 2>/dev/null | grep Device\n\
+             \tunsquashfs -lln image.squashfs; } | tr -s ' ' | sed 's/^ //'\n}\n",
+        );
+        tree.builds("images").logs("images", "build", "\
+             drwxr-xr-x 0/0 0 2020-01-01 00:00 ./\n\
+             drwxr-xr-x 0/0 0 2020-01-01 00:00 ./bin/\n\
+             -rwsr-x--- 12/34 2 2020-01-01 00:00 ./bin/a tool\n\
+             lrwxrwxrwx 0/0 0 2020-01-01 00:00 ./bin/link -> a tool\n\
+             drwxr-xr-x 0/0 0 2020-01-01 00:00 ./dev/\n\
+             crw--w---- 0/5 4,5 2020-01-01 00:00 ./dev/tty\n\
+             drwxrwxrwt 0/0 0 2020-01-01 00:00 ./tmp/\n\
+             drwxr-xr-x 4 0 0 0 Jan 1 2020 .\n\
+             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./bin\n\
+             -rwsr-x--- 1 12 34 2 Jan 1 2020 ./bin/a tool\n\
+             lrwxrwxrwx 0 0 0 6 Jan 1 2020 ./bin/link -> a tool\n\
+             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./dev\n\
+             crw--w---- 0 0 5 4, 5 Jan 1 2020 ./dev/tty\n\
+             drwxrwxrwt 0 0 0 0 Jan 1 2020 ./tmp\n\
+             12 40755 (2) 0 0 4096 1-Jan-2020 00:00 .\n\
+             2 40755 (2) 0 0 4096 1-Jan-2020 00:00 ..\n\
+             13 104750 (1) 12 34 2 1-Jan-2020 00:00 a tool\n\
+             14 120777 (7) 0 0 6 1-Jan-2020 00:00 link\n\
+             \n\
+             Device major/minor number: 04:05 (hex 04:05)\n\
+             drwxr-xr-x 0/0 48 2020-01-01 00:00 squashfs-root\n\
+             drwxr-xr-x 0/0 41 2020-01-01 00:00 squashfs-root/bin\n\
+             -rwsr-x--- 12/34 2 2020-01-01 00:00 squashfs-root/bin/a tool\n\
+             lrwxrwxrwx 0/0 6 2020-01-01 00:00 squashfs-root/bin/link -> a tool\n\
+             drwxr-xr-x 0/0 26 2020-01-01 00:00 squashfs-root/dev\n\
+             crw--w---- 0/5 4, 5 2020-01-01 00:00 squashfs-root/dev/tty\n\
+             drwxrwxrwt 0/0 3 2020-01-01 00:00 squashfs-root/tmp\n\
+             ");
+    }
+}
+
 /// A board with a toolchain of this kind, and a program that uses a library with it.
 fn with_toolchain(tree: Tree, kind: &str, settings: &str) -> Tree {
     let target = format!("TARGET={}-linux-test\nTOOLCHAINPKG={kind}\n", std::env::consts::ARCH);
@@ -253,7 +306,7 @@ fn with_accounts(tree: Tree) -> Tree {
     let base = "deploy() {\n\tmkdir -p $2/etc\n\techo root:x:0:0::/root:/bin/sh >$2/etc/passwd\n\t\
                 printf 'root:x:0:\\ntty:x:5:\\n' >$2/etc/group\n\techo root:*:1:::::: >$2/etc/shadow\n\t\
                 rootfs_files \"$2\" etc\n}\n";
-    ["assemble.sh", "accounts.sh", "libraries.sh"]
+    ["assemble.sh", "accounts.sh", "libraries.sh", "reduce.sh", "budget.sh"]
         .into_iter()
         .fold(tree, |tree, file| {
             let path = format!("pkg/rootfs/{file}");

@@ -19,5 +19,6 @@ make_efi() {
 		arguments+=(--add-section ".$word" --change-section-vma ".${word%%=*}=$place")
 		place=$((place + $(stat -L -c %s "$file")))
 	done
-	objcopy "${arguments[@]}" "$stub" "$out"
+	# The time in the program is the one of the stub.
+	objcopy --preserve-dates "${arguments[@]}" "$stub" "$out"
 }

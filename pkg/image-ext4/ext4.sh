@@ -18,7 +18,7 @@ make_ext4() {
 	rm -f "$image"
 	E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH" mke2fs -q -t ext4 -b 4096 -I 256 -m 0 -N "$((entries + 64))" \
 		-O ^has_journal,^resize_inode -U "$(printf '%.0s0' {1..8})-0000-4000-8000-000000000001" \
-		-E "hash_seed=00000000-0000-4000-8000-000000000001,root_owner=0:0,lazy_itable_init=0" "$image" "$size"
+		-E "hash_seed=00000000-0000-4000-8000-000000000001,root_owner=0:0,lazy_itable_init=0" "$image" "$size" >/dev/null
 	list_entries "$root" "$definitions" | write_debugfs "$root" >debugfs.script
 	E2FSPROGS_FAKE_TIME="$SOURCE_DATE_EPOCH" debugfs -w -f debugfs.script "$image" >debugfs.log 2>&1
 	# It goes on after an error, and says what is wrong only in words; between them are just the commands.

@@ -53,7 +53,7 @@ make_networks() {
 serve_outside() {
 	dnsmasq --no-daemon --conf-file=/dev/null --interface=outer --bind-interfaces --no-resolv --no-hosts \
 		--dhcp-range=203.0.113.50,203.0.113.59,1h --dhcp-leasefile="$work/leases" --dhcp-authoritative \
-		--address=/$SERVER/$OUTER >"$work/dnsmasq.log" 2>&1 &
+		--local=/$SERVER/ --address=/$SERVER/$OUTER >"$work/dnsmasq.log" 2>&1 &
 	mkdir -p "$work/www"
 	echo hello >"$work/www/hello"
 	busybox httpd -f -vv -p $OUTER:80 -h "$work/www" 2>"$work/httpd.log" &
@@ -70,7 +70,6 @@ start() {
 let_in() {
 	log_in 300
 	on_console "mkdir -p /root/.ssh && echo '$(<"$work/key.pub")' >/root/.ssh/authorized_keys"
-	within 120 "ssh from the inner network" on_router true
 }
 
 # get_address: the client asks for one by DHCP, and does as it is told.
@@ -122,6 +121,7 @@ check_client() {
 check_firewall() {
 	local router port
 	router=$(outer_address)
+	within 120 "ssh from the inner network" on_router true
 	for port in 22 53; do
 		client busybox nc -w 5 192.168.1.1 "$port" </dev/null >/dev/null || fail "port $port is closed from inside"
 		! reaches "$router" "$port" || fail "port $port is open from outside"
@@ -158,6 +158,8 @@ change_configuration() {
 		set -e
 		echo other >/etc/hostname
 		printf 'mtu 1400\noffload generic-receive-offload off\n' >/etc/interfaces/port0
+		echo 'inner mac 52:54:00:12:34:57' >/etc/ifrename
+		mv /etc/interfaces/port1 /etc/interfaces/inner
 		for name in first second; do
 			cat >"/etc/service/$name" <<-SERVICE
 				#!/bin/sh
@@ -180,7 +182,8 @@ check_change() {
 	[ "$(on_router hostname)" = other ] || fail "the host name did not last"
 	[ "$(on_router cat /sys/class/net/port0/mtu)" = 1400 ] || fail "interfaces/port0: no mtu"
 	on_router ethtool -k port0 | grep -q "generic-receive-offload: off" || fail "interfaces/port0: no offload"
-	pass "configuration lasts: host key, ssh key, host name, mtu and offloading"
+	on_router test -e /sys/class/net/lan/brif/inner || fail "ifrename: no \`inner\` in the bridge"
+	pass "configuration lasts: host key, ssh key, host name, mtu, offloading, names of interfaces"
 	[ "$(on_router date +%Y)" -ge 2040 ] || fail "the time did not last"
 	pass "clock: without HWCLOCK the time goes on from where it was"
 	within 60 "the services start" on_router "grep -q second /data/order"

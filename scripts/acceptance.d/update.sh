@@ -25,16 +25,21 @@ bundle() {
 # init_is TEXT: what the systems that are built from now on have as their first program.
 init_is() {
 	printf '#!/bin/sh\n%s\n' "$1" >"$TREE/pkg/busybox/init"
-	grep -q pkg/busybox/init "$TREE/pkg/busybox/build" || sed -i \
-		-e 's|^\trootfs_files "$2" bin|\trm "$2/bin/init"\n\tinstall "$SCRIPTDIR/pkg/busybox/init" "$2/bin/init"\n&|' \
-		"$TREE/pkg/busybox/build"
+	grep -q "install.*/init" "$TREE/pkg/busybox/build" || cat >>"$TREE/pkg/busybox/build" <<-'END'
+		eval "usual_$(declare -f deploy)"
+		deploy() {
+			usual_deploy "$@"
+			rm "$2/bin/init"
+			install "$SCRIPTDIR/pkg/busybox/init" "$2/bin/init"
+		}
+	END
 }
 
 # start BUNDLE [ARGUMENT...]: the system, with BUNDLE as its second disk.
 start() {
 	local bundle="$work/$1.bundle"
 	shift
-	start_guest "$work/console.log" "$work/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
+	start_guest "$work/console.log" "$work/release/run" --accel tcg --disk "$work/disk.img" --drive "$bundle" "$@" \
 		-- -device i6300esb
 }
 
@@ -91,11 +96,11 @@ signed() {
 }
 
 own_tree
+printf '%s\n' image-disk image-update >"$TREE/product/$product/IMAGES"
 bundle first
 release="$WORKSPACE/$board-$product/deploy/release-$board"
 cp -r "$release" "$work/release"
 cp --sparse=always "$release/disk.img" "$work/disk.img"
-ln -s release/run "$work/run"
 bundle second
 
 # The same image under the signature of somebody else; one that another board is for; one that is not what was signed.

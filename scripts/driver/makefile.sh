@@ -28,7 +28,8 @@ ask_makefile() {
 	done <<<"$answer"
 	has_target build "builds the package"
 	has_target install "installs it into \`tmp/$PKGNAME.data\`"
-	: "${VERSION:=$OPK_SOURCE_VERSION_UPSTREAM}" "${OPK_PACKAGES:=$PKGNAME}"
+	[ -n "$VERSION" ] || take_variable VERSION "$OPK_SOURCE_VERSION_UPSTREAM"
+	[ -n "$OPK_PACKAGES" ] || take_variable OPK_PACKAGES "$PKGNAME"
 }
 
 # read_changelog: `NAME (VERSION) …` at its beginning names the source and its version, where there is such a file.
@@ -51,14 +52,14 @@ name_source() {
 	export OPK_WORK_AREA="$PKGBUILDDIR/tmp"
 }
 
-# take_variable NAME VALUE: sets it. Uses the variable `answer`, in which make told also where it was set.
+# take_variable NAME VALUE: sets it. Uses the variable `answer`, in which make told also where it was set, if in a file.
 take_variable() {
-	local pattern="# makefile \(from '([^']*)', line ([0-9]+)\)"$'\n'"$1 " file="$mk_makefile" line=1
+	local pattern="# makefile \(from '([^']*)', line ([0-9]+)\)"$'\n'"$1 " file="" line=0
 	if [ -n "${MK_HISTORY:-}" ]; then
 		if [[ "$answer" =~ $pattern ]]; then
 			file="${BASH_REMATCH[1]}" line="${BASH_REMATCH[2]}"
+			[[ "$file" == /* ]] || file="$SCRIPTDIR/pkg/$PKGNAME/$file"
 		fi
-		[[ "$file" == /* ]] || file="$SCRIPTDIR/pkg/$PKGNAME/$file"
 		{ printf 'at\0%s %s\n%s=\0state\0' "$line" "$file" "$1"; declare -p; printf '\0'; } >&3
 	fi
 	printf -v "$1" '%s' "$2"

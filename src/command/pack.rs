@@ -171,14 +171,16 @@ fn write_index(folder: &Path, stanzas: BTreeMap<String, String>, whole: bool) ->
     write_atomically(&folder.join("Packages.gz"), &compressed)
 }
 
+/// What a package needs when it runs, with the place of those whose libraries it needs.
+type Needs = BTreeMap<PackageName, Option<usize>>;
+
 /// What an archive says of its package.
 struct About {
     package: String,
     version: String,
     /// Of the target, or `None` for what every machine can use.
     machine: Option<String>,
-    /// What it needs when it runs; with the place of those whose libraries it needs.
-    depends: BTreeMap<PackageName, Option<usize>>,
+    depends: Needs,
     /// Libraries that nobody has.
     missing: BTreeSet<String>,
 }
@@ -284,11 +286,11 @@ impl<'a> Packer<'a> {
 
     /// Packages that this one needs when it runs: those of which its programs and libraries need a library, and those
     /// that the recipe names. Then libraries that nobody has.
-    fn depends(&self, place: usize) -> Result<(BTreeMap<PackageName, Option<usize>>, BTreeSet<String>)> {
+    fn depends(&self, place: usize) -> Result<(Needs, BTreeSet<String>)> {
         let graph = &self.loaded.graph;
         let recipe = &graph.packages[place];
         let below = graph.closure(place);
-        let mut depends = BTreeMap::new();
+        let mut depends = Needs::new();
         let mut missing = BTreeSet::new();
         for path in self.contents[place].files() {
             let linkage =
