@@ -16,7 +16,7 @@ class Parts:
 
     def __init__(self, bench, place):
         self.bench, self.place, self.parts = bench, place, bench.parts
-        self.size = 24 if bench.quick else 96
+        self.size = 16 if bench.quick else 96
         place.mkdir()
 
     def measure(self, what, commands):
@@ -52,7 +52,7 @@ class Parts:
         write_texts(source, self.size << 20)
         subprocess.run(["tar", "-C", self.place, "-cf", archive, "source"], check=True)
         shutil.rmtree(source)
-        for suffix, words in {"xz": ["xz", "-6", "-T2"], "gz": ["gzip", "-6"], "zst": ["zstd", "-q", "-10"]}.items():
+        for suffix, words in {"xz": ["xz", "-1"], "gz": ["gzip", "-3"], "zst": ["zstd", "-q"]}.items():
             packed = f"{archive}.{suffix}"
             with open(packed, "wb") as out:
                 subprocess.run([*words, "-c", archive], stdout=out, check=True)
