@@ -78,6 +78,9 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// The recipe's own file, as it was when it was evaluated.
+    #[serde(skip)]
+    pub text: String,
     /// Every assignment, where it was asked for (`Setting::history`).
     #[serde(skip)]
     pub history: Vec<Assignment>,
@@ -274,10 +277,10 @@ impl<'a> Worker<'a> {
 
     /// Evaluates plain recipes in this very process, one after another. What one sets is taken away before another reads it,
     /// and when all are done. Those that turn out not to be plain come back as `None`.
-    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain)]) -> Result<Vec<Option<Evaluated>>> {
+    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain, String)]) -> Result<Vec<Option<Evaluated>>> {
         let mut script = String::new();
         let (mut variables, mut functions) = (BTreeSet::new(), BTreeSet::new());
-        for (package, plain) in batch {
+        for (package, plain, _) in batch {
             let stale: Vec<&str> =
                 plain.reads.iter().map(String::as_str).filter(|name| variables.contains(name)).collect();
             if !stale.is_empty() {
@@ -290,12 +293,12 @@ impl<'a> Worker<'a> {
             ));
             for name in &plain.variables {
                 script.push_str(&format!(" \"${name}\""));
-                variables.insert(name);
+                variables.insert(name.as_str());
             }
             script.push_str("; declare -f");
             for (name, _) in &plain.functions {
                 script.push_str(&format!(" {name}"));
-                functions.insert(name);
+                functions.insert(name.as_str());
             }
             script.push_str("; fi; printf '\\0'\n");
         }
@@ -307,12 +310,12 @@ impl<'a> Worker<'a> {
         let noise = self.heard_noise()?;
         let mut fields = answer.split(|&byte| byte == 0).map(String::from_utf8_lossy);
         let mut found = Vec::with_capacity(batch.len());
-        for (package, plain) in batch {
+        for (package, plain, text) in batch {
             let (true, true) = (noise.is_empty(), fields.next().is_some_and(|field| field == "=")) else {
                 found.push(None);
                 continue;
             };
-            let mut evaluated = Evaluated::default();
+            let mut evaluated = Evaluated { text: text.clone(), ..Evaluated::default() };
             for name in &plain.variables {
                 let value = fields.next().unwrap_or_default().into_owned();
                 evaluated.variables.insert(name.clone(), Variable { flags: "-".to_owned(), value });
@@ -323,7 +326,9 @@ impl<'a> Worker<'a> {
             let whole = texts.is_some();
             for ((name, line), text) in plain.functions.iter().zip(texts.unwrap_or_default()) {
                 let file = format!("pkg/{package}/build");
-                evaluated.functions.insert(name.clone(), Function { file, line: *line, text: text.to_owned() });
+                evaluated
+                    .functions
+                    .insert(name.clone(), Function { file, line: *line, text: text.to_owned() });
             }
             self.use_room_paths(&mut evaluated);
             found.push(whole.then_some(evaluated));
@@ -342,8 +347,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What a recipe's top level does, if it is so plain that it needs no process of its own.
-    fn plain(&self, package: &PackageName) -> Option<Plain> {
+    /// What a recipe's top level does, if it is so plain that it needs no process of its own, and the recipe's text.
+    fn plain(&self, package: &PackageName) -> Option<(Plain, String)> {
         if self.setting.history {
             return None;
         }
@@ -365,7 +370,7 @@ impl<'a> Worker<'a> {
             || plain.functions.iter().any(|(name, _)| theirs(name));
         let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
         let below = || texts_below(&self.setting.tree.package(package.as_str()));
-        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
+        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some((plain, text))
     }
 
     /// Whether a name is one of the caller's environment that recipes may get.
@@ -429,6 +434,7 @@ impl<'a> Worker<'a> {
                 let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
                     && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
                 evaluated.opaque = included || runs_programs(&own) || runs_programs(&more);
+                evaluated.text = own;
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -438,7 +444,8 @@ impl<'a> Worker<'a> {
     /// Sends one request and takes all records of its answer.
     fn ask(&mut self, package: &str, recipe: &str, words: &[String]) -> Result<Records> {
         let answer = self.answer(package, recipe, words)?;
-        let mut fields = answer.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
+        let mut fields =
+            answer.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
         let mut records = Vec::new();
         while let (Some(word), Some(value)) = (fields.next(), fields.next()) {
             records.push((word, value));
@@ -817,7 +824,8 @@ fn functions_of<'t>(text: &'t str, names: &[&str]) -> Option<Vec<&'t str>> {
         rest.starts_with(&format!("{name} () \n{{ \n")).then_some(())?;
         let end = match names.get(at + 1) {
             Some(next) => {
-                let mut ends = rest.match_indices(&format!("\n}}\n{next} () \n{{ \n")).map(|(at, _)| at + 3);
+                let beginning = format!("\n}}\n{next} () \n{{ \n");
+                let mut ends = rest.match_indices(&beginning).map(|(at, _)| at + 3);
                 ends.next().filter(|_| ends.next().is_none())?
             }
             None => rest.len(),
@@ -948,7 +956,7 @@ fn evaluate_some<'a>(
     let (mut batch, mut others) = (Vec::new(), Vec::new());
     for package in packages {
         match worker.as_ref().and_then(|ready| ready.plain(&package)) {
-            Some(plain) => batch.push((package, plain)),
+            Some((plain, text)) => batch.push((package, plain, text)),
             None => others.push(package),
         }
     }
@@ -962,7 +970,7 @@ fn evaluate_some<'a>(
         Vec::new()
     });
     let mut found = found.into_iter();
-    for (package, _) in batch {
+    for (package, _, _) in batch {
         match found.next().flatten() {
             Some(evaluated) => results.push((package, Ok(evaluated))),
             None => others.push(package),

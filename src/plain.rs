@@ -200,7 +200,8 @@ fn expansions(text: &str) -> Option<Vec<&str>> {
         let (braces, rest) = rest.strip_prefix('{').map_or((false, rest), |rest| (true, rest));
         let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
         let (name, rest) = rest.split_at(end);
-        let reads = !braces || ["}", "%", "#", "/", "^", ",", ":-", ":+"].iter().any(|op| rest.starts_with(op));
+        let reads =
+            !braces || ["}", "%", "#", "/", "^", ",", ":-", ":+"].iter().any(|op| rest.starts_with(op));
         if !is_name(name) || !reads {
             return None;
         }
