@@ -2,6 +2,7 @@
 //! Knows `digest`; the caller says where the memory lies on disk.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -77,7 +78,7 @@ const TICK: i128 = 10_000_000;
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, Known>>,
-    seen: Mutex<HashMap<PathBuf, Option<Stat>>>,
+    seen: Mutex<HashMap<OsString, Option<Stat>>>,
     /// Whether there is anything that is not saved.
     learnt: AtomicBool,
 }
@@ -122,7 +123,8 @@ impl FileDigests {
 
     /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.
     pub fn note(&self, path: &Path) {
-        if self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(path) {
+        if self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(path.as_os_str())
+        {
             return;
         }
         let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
@@ -137,13 +139,13 @@ impl FileDigests {
     fn see(&self, path: &Path, stat: Option<Stat>) {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What was first seen counts: a change since then must show.
-        seen.entry(path.to_owned()).or_insert(stat);
+        seen.entry(path.as_os_str().to_owned()).or_insert(stat);
     }
 
     /// Every path that mattered so far, with what `lstat` said of it when it was first looked at.
     pub fn seen(&self) -> BTreeMap<PathBuf, Option<Stat>> {
         let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.iter().map(|(path, stat)| (path.clone(), *stat)).collect()
+        seen.iter().map(|(path, stat)| (path.into(), *stat)).collect()
     }
 
     /// The digest of a file's content; `None` when there is no such file.

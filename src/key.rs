@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::fmt;
+use std::fmt::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
@@ -91,15 +91,24 @@ impl Manifest {
 /// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (label, value) in &self.0 {
-            writeln!(f, "{} = {}", escape(label).replace(" = ", " \\= "), escape(value))?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|(label, value)| {
+            if label.contains('=') {
+                f.write_str(&escape(label).replace(" = ", " \\= "))?;
+            } else {
+                f.write_str(&escape(label))?;
+            }
+            f.write_str(" = ")?;
+            f.write_str(&escape(value))?;
+            f.write_char('\n')
+        })
     }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n")
+fn escape(text: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'\\', b'\n', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\\', "\\\\").replace('\n', "\\n"))
 }
 
 fn unescape(text: &str) -> Option<String> {
@@ -317,7 +326,7 @@ impl Ingredients<'_> {
                 manifest.set(format!("function {name}"), &function.text);
             }
         }
-        let in_functions: BTreeSet<&str> = recipe
+        let in_functions: HashSet<&str> = recipe
             .functions()
             .iter()
             .filter(|(name, _)| *name != "check_update")

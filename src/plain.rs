@@ -151,7 +151,7 @@ impl Plain {
                 plain.variables.push(name.to_owned());
             }
         }
-        let reserved = |name: &String| RESERVED.iter().any(|start| name.starts_with(start));
+        let reserved = |name: &String| name == "_" || RESERVED.iter().any(|start| name.starts_with(start));
         if plain.variables.iter().chain(&plain.reads).any(reserved) {
             return None;
         }

@@ -122,7 +122,8 @@ mk_trace() {
 
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
-mapfile -t mk_helpers < <(compgen -A function)
+compgen -A function > "$MK_SCRATCH"
+mapfile -t mk_helpers < "$MK_SCRATCH"
 
 mk_report host "$MACHTYPE"
 while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
