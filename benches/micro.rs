@@ -1,13 +1,151 @@
 //! What the parts cost that every run goes through. `cargo bench`.
 
+#![allow(clippy::unwrap_used)]
+
+#[path = "../tests/synthetic/mod.rs"]
+mod synthetic;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
 use divan::Bencher;
+use mk::config::{Format, Rooms, Settings};
 use mk::digest::Digest;
 use mk::event::Work;
 use mk::key::Manifest;
+use mk::layout::Workspace;
+use mk::load::{Loaded, load};
+use mk::plan::Planner;
+use mk::room::{Cancel, Mount, Program, Room, RoomServer};
 use mk::schedule::{End, Limits, Node, Schedule};
+use mk::{stage, strip};
+
+use synthetic::{Graph, Shape};
+
+/// Forked while there is one thread.
+static ROOMS: OnceLock<RoomServer> = OnceLock::new();
 
 fn main() {
+    assert!(ROOMS.set(RoomServer::start().expect("namespaces and overlays")).is_ok());
     divan::main();
+}
+
+/// A generated tree, and the settings with which its packages are read.
+fn generated(packages: usize) -> (tempfile::TempDir, Settings) {
+    let folder = tempfile::tempdir().unwrap();
+    Graph::new(Shape::Random, packages, 1).write(folder.path(), 0);
+    let settings = Settings {
+        tree: Some(folder.path().join("tree")),
+        workspace: Workspace::new(folder.path()).unwrap(),
+        store: folder.path().join("store"),
+        jobs: 2,
+        keep_going: false,
+        offline: true,
+        rooms: Rooms::Always,
+        format: Format::Plain,
+        mirrors: Vec::new(),
+        quiet: true,
+        verbose: false,
+        environment: std::env::vars().collect(),
+        broken_jobserver: None,
+        evaluation_limit: std::time::Duration::from_secs(60),
+    };
+    (folder, settings)
+}
+
+fn read(settings: &Settings) -> Loaded {
+    load(settings, &settings.store().unwrap(), "bench", "bench", &[]).unwrap()
+}
+
+/// Reading recipes, all plain but for that of `rootfs`.
+#[divan::bench(args = [100, 1_000])]
+fn evaluate(bencher: Bencher, packages: usize) {
+    let (_folder, settings) = generated(packages);
+    bencher.counter(packages).bench_local(|| read(&settings));
+}
+
+/// Keys of all packages and a look into an empty store for each.
+#[divan::bench(args = [100, 1_000])]
+fn plan(bencher: Bencher, packages: usize) {
+    let (_folder, settings) = generated(packages);
+    let (loaded, store) = (read(&settings), settings.store().unwrap());
+    bencher.counter(packages).bench_local(|| {
+        let ingredients = loaded.ingredients(true);
+        let planner = Planner {
+            graph: &loaded.graph,
+            ingredients: &ingredients,
+            store: &store,
+            build_root: &loaded.build_root,
+        };
+        planner.plan().unwrap()
+    });
+}
+
+/// A folder of so many small files.
+fn files(into: &Path, count: usize) -> PathBuf {
+    let folder = into.join("files");
+    for number in 0..count {
+        let file = folder.join((number % 50).to_string()).join(number.to_string());
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+        fs_err::write(file, "text").unwrap();
+    }
+    folder
+}
+
+/// A room whose toolchain shows a folder of 5,000 files, with `true` run in it.
+#[divan::bench]
+fn room(bencher: Bencher) {
+    let folder = tempfile::tempdir().unwrap();
+    let lower = files(folder.path(), 5_000);
+    let program = Program {
+        argv: vec!["/bin/true".into()],
+        env: Vec::new(),
+        cwd: "/".into(),
+        log: folder.path().join("log"),
+        stdout: None,
+    };
+    let cancel = Cancel::new().unwrap();
+    let top = || tempfile::tempdir_in(folder.path()).unwrap();
+    bencher.with_inputs(|| (top(), top())).bench_local_values(|(upper, work)| {
+        let toolchain = Mount::Overlay {
+            lower: vec![lower.clone()],
+            upper: Some(upper.path().into()),
+            work: Some(work.path().into()),
+            to: "/mk/root/toolchain".into(),
+        };
+        let room = Room {
+            mounts: vec![toolchain],
+            programs: vec![program.clone()],
+            network: false,
+            terminal: false,
+            limit: None,
+        };
+        assert!(ROOMS.get().unwrap().run(&room, &[], &cancel).unwrap().success());
+        (upper, work)
+    });
+}
+
+/// Staging the same without a room.
+#[divan::bench]
+fn link(bencher: Bencher) {
+    let folder = tempfile::tempdir().unwrap();
+    let from = files(folder.path(), 5_000);
+    bencher.with_inputs(|| tempfile::tempdir_in(folder.path()).unwrap()).bench_local_values(|to| {
+        stage::link_tree(&from, to.path()).unwrap();
+        to
+    });
+}
+
+/// Finding what is to be stripped among 500 programs; stripping them is strip's own time.
+#[divan::bench]
+fn strip_plan(bencher: Bencher) {
+    let folder = tempfile::tempdir().unwrap();
+    let bin = folder.path().join("bin");
+    fs_err::create_dir(&bin).unwrap();
+    for number in 0..500 {
+        fs_err::copy("/bin/true", bin.join(number.to_string())).unwrap();
+    }
+    bencher.bench_local(|| strip::plan(folder.path(), "x86_64-linux-gnu").unwrap());
 }
 
 /// Hashing an archive: bytes a second.

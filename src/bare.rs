@@ -67,7 +67,7 @@ impl Job<'_> {
         let staged = stage::Snapshot::of(&places.toolchain);
         let mut prelude = step::prelude(self.loaded, recipe, &places, reachable);
         let text = fs_err::read_to_string(self.loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
-        if let Some(text) = without_carriage_returns(&text) {
+        if let Some(text) = without_carriage_returns(&text).filter(|_| !recipe.evaluated.makefile) {
             let copy = work.join("recipe");
             fs_err::write(&copy, text)?;
             prelude.push_str(&format!("MK_RECIPE={}\n", quote(&copy.to_string_lossy())));

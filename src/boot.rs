@@ -3,6 +3,7 @@
 //! [--ssh-port PORT]`: serial console on standard input and output, ends when the guest powers off); knows
 //! nothing of QEMU's options, boards or trees.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal, Read, Write};
 use std::net::TcpListener;
@@ -63,13 +64,19 @@ const TICK: Duration = Duration::from_millis(100);
 /// Boots with the console on the terminal, until the guest powers off. `accel`: `None` guesses and falls
 /// back.
 ///
-/// `note` is told when emulation takes over from KVM. Fails when the script ends with a failure.
-pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&str)) -> Result<()> {
+/// The script gets `more` arguments too. `note` is told when emulation takes over from KVM. Fails when the
+/// script ends with a failure.
+pub fn interactive(
+    script: &Path,
+    accel: Option<Accel>,
+    more: &[OsString],
+    note: &mut dyn FnMut(&str),
+) -> Result<()> {
     let _terminal = Terminal::save();
     let mut accel_now = accel.unwrap_or_else(Accel::guess);
     loop {
         let watch = accel.is_none() && accel_now == Accel::Kvm;
-        let Some(status) = on_terminal(script, accel_now, watch)? else {
+        let Some(status) = on_terminal(script, accel_now, more, watch)? else {
             note(FALLBACK);
             accel_now = Accel::Tcg;
             continue;
@@ -80,9 +87,10 @@ pub fn interactive(script: &Path, accel: Option<Accel>, note: &mut dyn FnMut(&st
 
 /// Runs a guest on the terminal. Under `watch` its outputs are passed on, and it's `None` when it died of
 /// KVM.
-fn on_terminal(script: &Path, accel: Accel, watch: bool) -> Result<Option<ExitStatus>> {
+fn on_terminal(script: &Path, accel: Accel, more: &[OsString], watch: bool) -> Result<Option<ExitStatus>> {
     // It stays in the terminal's process group: another one could not read from the terminal.
     let mut command = script_command(script, accel);
+    command.args(more);
     if watch {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
     }
@@ -155,6 +163,8 @@ pub struct Options {
     pub log: PathBuf,
     /// Host port that leads to the guest's 22; `None`: a free one.
     pub ssh_port: Option<u16>,
+    /// More arguments for the script.
+    pub more: Vec<OsString>,
     /// The `ssh` program.
     pub ssh: PathBuf,
     /// The `ssh-keygen` program.
@@ -172,6 +182,7 @@ impl Options {
             patience: Duration::from_secs(60),
             log: log.into(),
             ssh_port: None,
+            more: Vec::new(),
             ssh: "ssh".into(),
             ssh_keygen: "ssh-keygen".into(),
         }
@@ -278,7 +289,7 @@ pub fn test(script: &Path, options: &Options) -> Result<Report> {
     let mut log = fs_err::File::create(&options.log)?;
     loop {
         let may_fall_back = options.accel.is_none() && accel == Accel::Kvm;
-        let console = Console::start(script, accel, port, log.try_clone()?)?;
+        let console = Console::start(script, accel, port, &options.more, log.try_clone()?)?;
         let mut visit = Visit { console, options, key: &key, port, deadline, rows: Vec::new(), boot: None };
         let end = visit.go(may_fall_back);
         if let Err(Trouble::Kvm) = end {
@@ -551,9 +562,15 @@ struct Console {
 }
 
 impl Console {
-    fn start(script: &Path, accel: Accel, port: u16, log: fs_err::File) -> Result<Console> {
+    fn start(
+        script: &Path,
+        accel: Accel,
+        port: u16,
+        more: &[OsString],
+        log: fs_err::File,
+    ) -> Result<Console> {
         let mut command = script_command(script, accel);
-        command.args(["--ssh-port", &port.to_string()]);
+        command.args(["--ssh-port", &port.to_string()]).args(more);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let begun = Instant::now();
         let mut guest = Process::start(&mut command, Signal::SIGKILL, true)?;

@@ -75,6 +75,23 @@ Examples:
   mk sources qemu-x86_64 minimal --output sources
   cd sources && sha256sum --check SHA256SUMS";
 
+const PACK: &str = "\
+What is missing is built first. An archive holds what the package's `rootfs_files.txt` lists. Packages for opkg have an index \
+beside them, `Packages` and `Packages.gz`, so that the folder is a feed. docs/packages.md says what recipes add.
+
+Examples:
+  mk pack qemu-x86_64 minimal
+  mk pack qemu-x86_64 minimal zlib dropbear --output /srv/feed
+  mk pack qemu-x86_64 minimal dropbear --form spk";
+
+const SDK: &str = "\
+The package `sdk`, or what SDKPKG of TOOLCHAIN names, is built with all that it needs; its archive is copied. \
+docs/sdk.md says what is in it.
+
+Examples:
+  mk sdk qemu-x86_64 minimal
+  tar xf qemu-x86_64-minimal-sdk.tar.xz -C /opt && . /opt/qemu-x86_64-minimal-sdk/environment";
+
 #[derive(Debug, Args)]
 struct Options {
     /// Folder that holds pkg/, board/ and product/; found from here or from the program when not given
@@ -259,6 +276,12 @@ Examples:
     /// Export archives, recipes, patches and configuration of a product, as licences ask for
     #[command(after_help = SOURCES)]
     Sources(command::sources::Options),
+    /// Make an SDK: toolchain, headers and libraries of a product, in an archive that works wherever it is unpacked
+    #[command(after_help = SDK)]
+    Sdk(command::sdk::Options),
+    /// Make package archives for opkg (.ipk, .opk) or Synology (.spk)
+    #[command(after_help = PACK)]
+    Pack(command::pack::Options),
     /// Write one HTML page about the last build
     #[command(after_help = "Examples:\n  mk report\n  mk report --output build.html")]
     Report(command::report::Options),
@@ -374,6 +397,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Command::CheckUpdate(options) => command::check_update::run(&settings, &options),
         Command::Bump(options) => command::bump::run(&settings, &options),
         Command::Fetch(options) => command::fetch::run(&settings, &options),
+        Command::Pack(options) => command::pack::run(&settings, &options),
+        Command::Sdk(options) => command::sdk::run(&settings, &options),
         Command::Sources(options) => command::sources::run(&settings, &options),
         Command::Report(options) => command::report::run(&settings, &options),
     }

@@ -31,7 +31,7 @@ pub enum Format {
 }
 
 /// Resolved settings of one call.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// `--tree`, `MK_TREE`, or found.
     pub tree: Option<PathBuf>,

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
-use crate::plain::{Plain, runs_programs};
+use crate::plain::{Plain, is_makefile, makefile_runs_programs, runs_programs};
 use crate::runtime::{Runtime, identifiers};
 
 /// A variable as `declare -p` shows it.
@@ -86,6 +86,8 @@ pub struct Evaluated {
     pub history: Vec<Assignment>,
     /// Whether it may have run programs while it was read: then its inputs are not all known.
     pub opaque: bool,
+    /// Whether it is a makefile, which a bash text of the driver's stands in for.
+    pub makefile: bool,
 }
 
 impl Evaluated {
@@ -380,6 +382,7 @@ impl<'a> Worker<'a> {
             && !name.starts_with("LC_")
             && !name.starts_with("MK_")
             && !self.setting.base.iter().any(|(base, _)| base == name)
+            && !self.environment.variables.contains_key(name)
     }
 
     /// Evaluates one recipe.
@@ -393,8 +396,21 @@ impl<'a> Worker<'a> {
                 format!("`{}` is no bash script: it holds a NUL byte", self.setting.tree.show(&recipe)),
             ));
         }
+        let makefile = is_makefile(&own);
+        let first = own.lines().next().unwrap_or_default().trim_end();
+        if !makefile && first.starts_with("#!") && first.ends_with("/make") {
+            return Err(Error::new(
+                Kind::Recipe,
+                format!(
+                    "{}:1: `{first}` lacks the `-f` of makefiles that are run",
+                    self.setting.tree.show(&recipe)
+                ),
+            )
+            .hint("a recipe that is a makefile begins with `#! /usr/bin/make -f`"));
+        }
         // Bash takes the carriage return for a part of the last word: it is given a copy without.
         let readable = match without_carriage_returns(&own) {
+            _ if makefile => self.setting.runtime.makefile(),
             Some(text) => {
                 fs_err::write(&self.copy, text)?;
                 self.copy.clone()
@@ -414,10 +430,20 @@ impl<'a> Worker<'a> {
             if identifiers(&texts).any(|name| name == "OS_RELEASE") {
                 words.push(format!("OS_RELEASE={}", (self.setting.release)()));
             }
+            if makefile {
+                // Make knows no variables of bash but those of the environment.
+                words.extend(self.setting.base.iter().map(|(name, value)| format!("{name}={value}")));
+                let set = self.environment.variables.iter().filter(|(_, variable)| !variable.is_array());
+                words.extend(set.map(|(name, variable)| format!("{name}={}", variable.value)));
+            }
             let records = self.ask(package.as_str(), &readable.to_string_lossy(), &words)?;
             let noise = self.heard_noise()?;
             let mut evaluated = self.read(&records, Some((&recipe, &noise)))?;
             evaluated.noise = noise;
+            evaluated.makefile = makefile;
+            if makefile {
+                evaluated.variables.retain(|name, _| MAKEFILE_VARIABLES.contains(&name.as_str()));
+            }
             // A file that the recipe sources may name more of the environment than the recipe itself.
             let mut more = String::new();
             for source in &evaluated.sources {
@@ -433,7 +459,8 @@ impl<'a> Worker<'a> {
                 evaluated.passed = passed;
                 let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
                     && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
-                evaluated.opaque = included || runs_programs(&own) || runs_programs(&more);
+                let runs = if makefile { makefile_runs_programs } else { runs_programs };
+                evaluated.opaque = included || runs(&own) || runs(&more);
                 evaluated.text = own;
                 return Ok(evaluated);
             }
@@ -563,7 +590,9 @@ impl<'a> Worker<'a> {
                 "function" => {
                     let mut parts = value.splitn(3, ' ');
                     if let (Some(name), Some(line), Some(file)) = (parts.next(), parts.next(), parts.next()) {
-                        let copied = Path::new(file) == self.copy;
+                        let stands_in = Path::new(file) == self.setting.runtime.makefile();
+                        let line = if stands_in { "1" } else { line };
+                        let copied = Path::new(file) == self.copy || stands_in;
                         let recipe = recipe.map(|(recipe, _)| recipe).filter(|_| copied);
                         let file = tree.show(recipe.unwrap_or(Path::new(file)));
                         function = Some((name.to_owned(), file, line.parse().unwrap_or(0)));
@@ -630,6 +659,16 @@ impl<'a> Worker<'a> {
         unfinished: Option<&String>,
     ) -> Error {
         let shown = self.setting.tree.show(recipe);
+        // make: `FILE:N: *** message.  Stop.`
+        let stopped = noise.lines().find_map(|line| {
+            let (place, message) = line.split_once(": *** ")?;
+            let message = message.strip_suffix("  Stop.").unwrap_or(message).trim_end_matches('.');
+            Some((self.setting.tree.show(Path::new(place)), message.to_owned()))
+        });
+        if let Some((place, message)) = stopped {
+            let place = if place == "make" { shown } else { place };
+            return Error::new(Kind::Recipe, format!("{place}: {message}"));
+        }
         // bash: `FILE: line N: message`
         let said = noise.lines().find_map(|line| {
             let (file, rest) = line.split_once(": line ")?;
@@ -663,6 +702,20 @@ impl<'a> Worker<'a> {
             .hint("a recipe is sourced: use `return`, and leave work to its functions")
     }
 }
+
+/// Variables that a recipe speaks with which is a makefile; of all others only make and its targets know.
+const MAKEFILE_VARIABLES: &[&str] = &[
+    "VERSION",
+    "URL",
+    "TARBALL",
+    "SHA256SUM",
+    "SRCDIR",
+    "DEPENDS",
+    "DESCRIPTION",
+    "LICENSE",
+    "HOSTTOOLS",
+    "OPK_PACKAGES",
+];
 
 /// Variables that bash sets by itself.
 pub const BASH_VARIABLES: &[&str] = &[

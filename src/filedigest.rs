@@ -215,8 +215,8 @@ impl FileDigests {
     }
 
     /// The lines of what a folder holds but for one name, by name; folders below it are one line each.
-    pub fn folder(&self, path: &Path, tree: &Path, but: &str) -> Result<Vec<(String, String)>> {
-        self.lines_of(path, Some(tree), Some(but))
+    pub fn folder(&self, path: &Path, tree: &Path, but: Option<&str>) -> Result<Vec<(String, String)>> {
+        self.lines_of(path, Some(tree), but)
     }
 
     fn lines_of(&self, path: &Path, tree: Option<&Path>, but: Option<&str>) -> Result<Vec<(String, String)>> {

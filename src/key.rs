@@ -169,7 +169,16 @@ pub struct Ingredients<'a> {
 const NO_INGREDIENTS: &[&str] = &["NUMJOBS"];
 
 /// Variables that only say something about the package; they count where a step names them.
-const DESCRIPTIVE: &[&str] = &["URL", "DESCRIPTION", "LICENSE"];
+const DESCRIPTIVE: &[&str] = &[
+    "URL",
+    "DESCRIPTION",
+    "LICENSE",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 
 impl Ingredients<'_> {
     /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
@@ -188,24 +197,28 @@ impl Ingredients<'_> {
     ) -> HashSet<&'t str> {
         let mut names = HashSet::new();
         let mut fresh: Vec<&str> = Vec::new();
-        let mut add = |fresh: &mut Vec<&'t str>, text: &'t str| {
-            fresh.extend(identifiers(text).filter(|word| names.insert(*word)));
+        let mut add = |fresh: &mut Vec<&'t str>, text: &'t str, of_helper: bool| {
+            let counts = |word: &&str| !(of_helper && runtime::TOOLS.contains(word));
+            fresh.extend(identifiers(text).filter(counts).filter(|word| names.insert(*word)));
         };
         let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
         for text in texts.iter().map(|text| &**text).chain(values) {
-            add(&mut fresh, text);
+            add(&mut fresh, text, false);
             for name in self.computed_helpers(text) {
-                add(&mut fresh, name);
+                add(&mut fresh, name, false);
             }
         }
         for text in beside {
-            add(&mut fresh, text);
+            add(&mut fresh, text, false);
         }
         while let Some(name) = fresh.pop() {
             let function = self.environment.functions.get(name).map(|function| &function.text);
             let variable = self.environment.variables.get(name).map(|variable| &variable.value);
-            for text in self.library.get(name).into_iter().chain(function).chain(variable) {
-                add(&mut fresh, text);
+            if let Some(text) = self.library.get(name) {
+                add(&mut fresh, text, true);
+            }
+            for text in function.into_iter().chain(variable) {
+                add(&mut fresh, text, false);
             }
         }
         names
@@ -273,7 +286,8 @@ impl Ingredients<'_> {
         }
         for text in texts {
             let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
-            all.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !"\"'{}".contains(*c)));
+            let around = if recipe.evaluated.makefile { "\"'{}()" } else { "\"'{}" };
+            all.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !around.contains(*c)));
         }
         let own = Path::new("pkg").join(recipe.name.as_str());
         let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
@@ -299,8 +313,8 @@ impl Ingredients<'_> {
     pub fn manifest(&self, recipe: &Recipe) -> Result<Manifest> {
         let mut manifest = Manifest::default();
         let texts = self.texts(recipe);
-        let files =
-            self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), "build")?;
+        let but = (!recipe.evaluated.makefile).then_some("build");
+        let files = self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
         let beside = self.beside(recipe, &texts, !files.is_empty());
         let names = self.names(recipe, &texts, &beside);
         manifest.set("format", FORMAT);
@@ -311,7 +325,10 @@ impl Ingredients<'_> {
             manifest.set("rooms", "never");
         }
         for (name, value) in self.variables {
-            if names.contains(name.as_str()) && !NO_INGREDIENTS.contains(&name.as_str()) {
+            // What the recipe says of itself is in place of what configuration says of all.
+            let covered =
+                DESCRIPTIVE.contains(&name.as_str()) && recipe.evaluated.variables.contains_key(name);
+            if names.contains(name.as_str()) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
             }
@@ -362,7 +379,7 @@ impl Ingredients<'_> {
         }
         for other in recipe.other_folders() {
             for (name, line) in
-                self.digests.folder(&self.tree.root().join(&other), self.tree.root(), "build")?
+                self.digests.folder(&self.tree.root().join(&other), self.tree.root(), Some("build"))?
             {
                 manifest.set(format!("file {}/{name}", other.display()), line);
             }

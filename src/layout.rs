@@ -141,6 +141,11 @@ impl Workspace {
         self.root.join("src")
     }
 
+    /// What is made of a build root for use elsewhere: `<board>-<product>-<what>`, beside it.
+    pub fn result(&self, build_root: &str, what: &str) -> PathBuf {
+        self.root.join(format!("{build_root}-{what}"))
+    }
+
     /// The build root of a board and a product.
     pub fn build_root(&self, board: &str, product: &str) -> BuildRoot {
         BuildRoot { root: self.root.join(format!("{board}-{product}")) }

@@ -26,7 +26,7 @@ pub const RULES: &[(&str, &str)] = &[
     ),
     ("misspelt-function", "a step or helper whose name is nearly right"),
     ("masked-status", "`local x=$(command)`: the command's failure is lost"),
-    ("make-jobs", "a number of jobs that is not $NUMJOBS"),
+    ("make-jobs", "a number of jobs that is not $NUMJOBS; in a makefile, `make` that is not $(MAKE)"),
     ("unused-file", "a file of the package's folder that nothing names, or a patch that nothing applies"),
     (
         "missing-dependency",
@@ -131,6 +131,7 @@ const SEEN: &[&str] = &[
     "GCC_EXTRACFG",
     "MUSL_CPU",
     "LINUXPKG",
+    "SDKPKG",
     "LINUX_CPU",
     "LINUX_TGT",
     "OPENSSL_TARGET",
@@ -140,7 +141,16 @@ const SEEN: &[&str] = &[
     "SERVICES",
 ];
 /// Variables that a recipe may set for the driver, beside those of the contract.
-const OPTIONAL: &[&str] = &["DESCRIPTION", "LICENSE", "HOSTTOOLS"];
+const OPTIONAL: &[&str] = &[
+    "DESCRIPTION",
+    "LICENSE",
+    "HOSTTOOLS",
+    "MAINTAINER",
+    "SECTION",
+    "REVISION",
+    "ARCHITECTURE",
+    "RUNTIME_DEPENDS",
+];
 /// Variables that programs know.
 const COMMON: &[&str] = &[
     "CC",
@@ -213,6 +223,11 @@ impl Subject<'_> {
     pub fn lint(&self, known: &Known) -> Vec<Finding> {
         let mut found = Vec::new();
         self.digests(&mut found);
+        if self.evaluated.makefile {
+            self.makes_in_makefile(&mut found);
+            self.unused_files(&mut found);
+            return found;
+        }
         self.variables(known, &mut found);
         self.functions(known, &mut found);
         for text in self.scripts() {
@@ -228,6 +243,21 @@ impl Subject<'_> {
         }
         self.unused_files(&mut found);
         found
+    }
+
+    /// Lines of a makefile's targets that start make otherwise than as `$(MAKE)`.
+    fn makes_in_makefile(&self, found: &mut Vec<Finding>) {
+        for (line, number) in self.recipe.text.lines().zip(1_u32..) {
+            let Some(commands) = line.strip_prefix('\t') else { continue };
+            let starts_make = |command: &str| {
+                command.trim_start_matches([' ', '\t', '@', '-', '+', '(']).split_whitespace().next()
+                    == Some("make")
+            };
+            if commands.split([';', '&', '|']).any(starts_make) {
+                let message = "`make` cannot share the jobs of all packages here; say `$(MAKE)`".to_owned();
+                found.push(self.finding((self.recipe.show(), number), "make-jobs", message));
+            }
+        }
     }
 
     fn digests(&self, found: &mut Vec<Finding>) {
@@ -363,7 +393,8 @@ impl Subject<'_> {
                 plain.chain(text.script.words.iter().cloned()).map(|word| (Some(text.path.as_path()), word)),
             );
         }
-        for function in self.evaluated.functions.values() {
+        // The functions that stand in for a makefile's targets show it the whole folder.
+        for function in self.evaluated.functions.values().filter(|_| !self.evaluated.makefile) {
             words.extend(Script::new(&function.text).words.into_iter().map(|word| (None, word)));
         }
         let patterns: BTreeSet<(Option<&Path>, Vec<String>)> = words
@@ -385,7 +416,9 @@ impl Subject<'_> {
             let is_named = |(from, parts): &(Option<&Path>, Vec<String>)| {
                 *from != Some(path.as_path()) && names(parts, file, self.name)
             };
+            let taken = self.evaluated.makefile && (file.starts_with("src") || name == "changelog");
             if prose
+                || taken
                 || (is_patch && patched && file.components().count() == 1)
                 || patterns.iter().any(is_named)
             {

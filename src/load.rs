@@ -1,7 +1,7 @@
 //! Reads a board and a product of a tree: checks the names, evaluates what is needed, orders it.
 //! The one place where tree, configuration, evaluation and graph meet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
@@ -95,6 +95,18 @@ impl Loaded {
 fn listed(dir: &std::path::Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Packages of the root filesystem: what the `ROOTFS` files name.
+pub fn root_filesystem(tree: &Tree, board: &str, product: &str) -> BTreeSet<String> {
+    let places = tree.config_places(board, product).into_iter();
+    let texts = places.map(|place| fs_err::read(place.join("ROOTFS")).unwrap_or_default());
+    texts
+        .flat_map(|text| {
+            let text = String::from_utf8_lossy(&text).into_owned();
+            text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Names of the folders in `dir`, sorted.
@@ -236,6 +248,24 @@ pub fn read_each(
     read_how(settings, store, tree, target, goals, false, history)
 }
 
+/// A variable of a board's and product's configuration.
+pub fn variable(
+    settings: &Settings,
+    store: &Store,
+    board: &str,
+    product: &str,
+    name: &str,
+) -> Result<String> {
+    let tree = settings.tree()?;
+    check_board_and_product(&tree, board, product)?;
+    // Some recipe has to be read for bash to come up and read the configuration.
+    let is_package = |name: &String| tree.recipe(name).is_file();
+    let some = folders(&tree.packages()).into_iter().find(is_package);
+    let goals: Vec<PackageName> = some.iter().filter_map(|name| PackageName::new(name).ok()).collect();
+    let (loaded, _) = read_each(settings, store, tree, (board, product), &goals, false)?;
+    Ok(loaded.variables.get(name).map_or("", String::as_str).trim().to_owned())
+}
+
 /// The first board of the first product that goes with one: what commands use that take no board and product but must
 /// read recipes.
 pub fn first_target(tree: &Tree) -> Result<(String, String)> {
@@ -274,6 +304,7 @@ pub fn base(tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
         text("PKGDOWNLOADDIR", room::DOWNLOAD),
         text("CMAKETCFILE", CMAKE_TOOLCHAIN_FILE),
         text("LINUXPKG", "linux"),
+        text("SDKPKG", "sdk"),
     ]
 }
 

@@ -332,7 +332,11 @@ impl Job<'_> {
                 return Err(Trouble::Cancelled);
             }
             if !exit.success() {
-                let confession = step::confession(&work.join("report"), self.loaded, places);
+                let confession = if recipe.evaluated.makefile {
+                    step::confession_of_make(&log, self.loaded, places)
+                } else {
+                    step::confession(&work.join("report"), self.loaded, places)
+                };
                 let failure = Failure {
                     package: recipe.name.clone(),
                     step: Some(*step),

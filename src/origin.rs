@@ -41,9 +41,18 @@ pub(crate) fn from_apt(
             "`apt:` is followed by the name of a source package, and perhaps `=VERSION`".into(),
         ));
     }
-    // Root's apt would give up its rights and then not be allowed to write here.
-    let arguments =
-        ["source", "-qq", "--download-only", "--only-source", "-o", "APT::Sandbox::User=root", source];
+    // Upstream's archive alone: what Debian adds to it may be gone from a mirror. Root's apt would give up its rights and
+    // then not be allowed to write here.
+    let arguments = [
+        "source",
+        "-qq",
+        "--download-only",
+        "--tar-only",
+        "--only-source",
+        "-o",
+        "APT::Sandbox::User=root",
+        source,
+    ];
     // As a word, not as a path: duct takes a bare path for one in the current folder.
     let command = duct::cmd(apt_get.as_os_str(), arguments).dir(scratch).env("LC_ALL", "C");
     let mut look =

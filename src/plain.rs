@@ -104,6 +104,26 @@ pub fn runs_programs(text: &str) -> bool {
     false
 }
 
+/// Whether a recipe is a makefile: its first line names make, and `-f`.
+pub fn is_makefile(text: &str) -> bool {
+    let first = text.lines().next().unwrap_or_default();
+    let Some(interpreter) = first.strip_prefix("#!") else { return false };
+    let mut words = interpreter.split_whitespace();
+    words.next().is_some_and(|program| program.rsplit('/').next() == Some("make"))
+        && words.next() == Some("-f")
+}
+
+/// Whether reading a makefile may run programs or look at files that make does not name afterwards. Judged by its words,
+/// and strictly.
+pub fn makefile_runs_programs(text: &str) -> bool {
+    let functions = ["shell", "wildcard", "realpath", "file", "guile"];
+    let calls =
+        |function: &&str| text.contains(&format!("({function} ")) || text.contains(&format!("{{{function} "));
+    let directives = ["-include", "sinclude", "load", "-load", "vpath"];
+    let directs = |line: &str| line.split_whitespace().next().is_some_and(|word| directives.contains(&word));
+    text.contains("!=") || text.contains('`') || functions.iter().any(calls) || text.lines().any(directs)
+}
+
 /// What a plain recipe does: it assigns words and defines functions, nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plain {
@@ -254,6 +274,22 @@ mod tests {
                 other.is_empty(),
                 "{other:?}"
             );
+        }
+    }
+
+    #[test]
+    fn makefiles_are_told_by_their_first_line_and_those_that_run_programs_by_their_words() {
+        for first in ["#! /usr/bin/make -f", "#!/usr/bin/make -f", "#! \t/usr/bin/make \t -f", "#!make -f"] {
+            assert!(is_makefile(&format!("{first}\nVERSION = 1\n")), "{first}");
+        }
+        for first in ["", "VERSION=1", "#!/bin/bash", "#!/usr/bin/make", " #!/usr/bin/make -f", "# make -f"] {
+            assert!(!is_makefile(&format!("{first}\n#!/usr/bin/make -f\n")), "{first}");
+        }
+        assert!(!makefile_runs_programs(
+            "#!/usr/bin/make -f\nV = 1\ninclude x.mk\nbuild:\n\t$(CC) file $(V)\n"
+        ));
+        for text in ["V := $(shell date)", "V != date", "V = ${wildcard *}", "-include x", "V = $(file <x)"] {
+            assert!(makefile_runs_programs(text), "{text}");
         }
     }
 

@@ -1,54 +1,82 @@
-//! Changes values in a recipe's text and nothing else, and shows what changed. Knows only `error`; it reads as much of
-//! bash as plain assignments need and refuses the rest.
+//! Changes values in a recipe's text and nothing else, and shows what changed. Knows `plain` and `error`; it reads as much
+//! of bash, or of make, as plain assignments need and refuses the rest.
 
 use std::ops::Range;
 
 use crate::error::{Error, Kind, Result};
+use crate::plain::is_makefile;
 
 /// Replaces the value of the one plain assignment to `name` at the recipe's top level: a word that begins a line, bare or
-/// in quotes, without `$` or a backtick. `old` is what the value must be, its words parted in whatever way.
+/// in quotes, without `$` or a backtick; in a makefile, the rest of the line. `old` is what the value must be, its words
+/// parted in whatever way.
 pub fn assign(recipe: &str, text: &str, name: &str, old: &str, new: &str) -> Result<String> {
     let wrong = |what: &str, line: usize| {
         let error = Error::new(Kind::Recipe, format!("{recipe}: {what}"));
         if line > 0 { error.at(format!("{recipe}:{line}")) } else { error }
     };
+    let makefile = is_makefile(text);
     let mut found = None;
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let value = line.strip_prefix(name).and_then(|rest| rest.strip_prefix('='));
+        let sets = |line: &str| operator(line.strip_prefix(name)?, makefile);
+        let value = sets(line).filter(|(_, appends)| !appends);
         let number = text[..start].matches('\n').count() + 1;
-        let appends = line.strip_prefix(name).is_some_and(|rest| rest.starts_with("+="));
-        let again = line
-            .trim_start()
-            .strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with(['=', '+']) && value.is_none());
-        if appends {
+        let again = value.is_none() && sets(line.trim_start()).is_some();
+        if sets(line).is_some_and(|(_, appends)| appends) {
             return Err(wrong(&format!("{name} is appended to, so it cannot be changed by program"), number));
         }
         // Inside a function or a condition; which of them counts is for a person to say.
         if again && found.is_some() {
             return Err(wrong(&format!("{name} is set more than once"), number));
         }
-        if value.is_some() {
+        if let Some((length, _)) = value {
             if found.is_some() {
                 return Err(wrong(&format!("{name} is set more than once"), number));
             }
-            found = Some((start + name.len() + 1, number));
+            found = Some((start + name.len() + length, number));
         }
         start += line.len();
     }
     let Some((at, number)) = found else {
         return Err(wrong(&format!("{name} is not set at the start of a line"), 0));
     };
-    let place = value_at(text, at).ok_or_else(|| {
+    let place = if makefile { rest_of_line(text, at) } else { value_at(text, at) };
+    let place = place.ok_or_else(|| {
         wrong(&format!("{name} is not set to a plain word, so it cannot be changed by program"), number)
     })?;
-    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    // A backslash joins lines of a makefile.
+    let words = |text: &str| {
+        text.split_whitespace().filter(|word| *word != "\\").map(str::to_owned).collect::<Vec<_>>()
+    };
     if words(&text[place.clone()]) != words(old) {
         return Err(wrong(&format!("{name} is `{}` here, but `{old}` in the end", &text[place]), number)
             .hint("something after this line changes it"));
     }
     Ok([&text[..place.start], new, &text[place.end..]].concat())
+}
+
+/// How long the operator is, with white space around it, that a text begins with, and whether it appends.
+fn operator(text: &str, makefile: bool) -> Option<(usize, bool)> {
+    let space =
+        |text: &str| if makefile { text.len() - text.trim_start_matches([' ', '\t']).len() } else { 0 };
+    let before = space(text);
+    let operators: &[&str] = if makefile { &["+=", "::=", ":=", "?=", "="] } else { &["+=", "="] };
+    let operator = operators.iter().find(|operator| text[before..].starts_with(**operator))?;
+    let end = before + operator.len();
+    Some((end + space(&text[end..]), *operator == "+="))
+}
+
+/// Where the value at `at` of a makefile is, up to a comment; `None` unless it means just what it says.
+fn rest_of_line(text: &str, at: usize) -> Option<Range<usize>> {
+    let mut end = at;
+    for line in text[at..].split_inclusive('\n') {
+        end += line.len();
+        if !line.trim_end().ends_with('\\') {
+            break;
+        }
+    }
+    let value = text[at..end].split('#').next().unwrap_or_default().trim_end();
+    (!value.contains('$')).then_some(at..at + value.len())
 }
 
 /// Where the value at `at` is, without its quotes; `None` unless it stands alone and means just what it says.
@@ -180,6 +208,23 @@ mod tests {
         assert!(refused("VERSION=1\nVERSION+=.2\n").contains("appended"));
         assert!(refused("\tVERSION=1.2\n").contains("not set at the start"));
         assert!(refused("VERSION=1.1\n").contains("`1.2` in the end"));
+    }
+
+    #[test]
+    fn in_a_makefile_the_value_is_the_rest_of_the_line() {
+        let head = "#! /usr/bin/make -f\n";
+        for (old, new) in [
+            ("VERSION = 1.2\nX = 1.2\n", "VERSION = 1.3\nX = 1.2\n"),
+            ("VERSION:=1.2 # as before\n", "VERSION:=1.3 # as before\n"),
+            ("VERSION\t?=  1.2", "VERSION\t?=  1.3"),
+        ] {
+            assert_eq!(changed(&format!("{head}{old}")), format!("{head}{new}"));
+        }
+        let text = format!("{head}S = aa \\\n\tbb\nrest:\n");
+        assert_eq!(assign("r", &text, "S", "aa bb", "cc").unwrap(), format!("{head}S = cc\nrest:\n"));
+        assert!(refused(&format!("{head}VERSION = $(MAJOR).2\n")).contains("plain word"));
+        assert!(refused(&format!("{head}VERSION = 1\nVERSION += .2\n")).contains("appended"));
+        assert!(refused(&format!("{head}VERSION = 1.2\nVERSION = 1.2\n")).contains("more than once"));
     }
 
     #[test]

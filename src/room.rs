@@ -12,7 +12,7 @@
 //! 3. The supervisor is the first process of its pid namespace; it dies with the server. It maps user and group 1000
 //!    to the caller's, names the host `mk`, raises the loopback interface, and opens logs while it sees them.
 //! 4. It detaches its mounts from the host's and puts the new root, a tmpfs, on `/sys`, where no folder of a
-//!    room can come from. On it: `/usr`, `/bin`, `/sbin`, `/lib*` bound (or linked, where the host links them), `/etc`
+//!    room can come from. On it: `/usr`, `/bin`, `/sbin`, `/lib*`, `/opt` bound (or linked, where the host links them), `/etc`
 //!    (the host's, below own `passwd`, `group`, `hosts`, `hostname`, `resolv.conf`, `nsswitch.conf`), `/dev`, `/tmp`,
 //!    `/mk/home`, then the room's mounts in their order, then `/proc`.
 //! 5. One system call makes all of it read only, one more for each writable place takes that back. `/proc` stays
@@ -606,7 +606,7 @@ impl Maker {
         for entry in fs_err::read_dir("/").map_err(|e| e.to_string())?.flatten() {
             let name = entry.file_name();
             let lib = name.to_string_lossy().starts_with("lib");
-            if !lib && !["usr", "bin", "sbin"].iter().any(|place| name == *place) {
+            if !lib && !["usr", "bin", "sbin", "opt"].iter().any(|place| name == *place) {
                 continue;
             }
             let place = Path::new("/").join(&name);

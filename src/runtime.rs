@@ -26,11 +26,22 @@ const FAMILIES: &[(&str, &str)] = &[
 const EVALUATE: &str = include_str!("../scripts/driver/evaluate.sh");
 const STEP: &str = include_str!("../scripts/driver/step.sh");
 const CHECK_UPDATE: &str = include_str!("../scripts/driver/check_update.sh");
+const MAKEFILE: &str = include_str!("../scripts/driver/makefile.sh");
+const MAKEFILE_END: &str = include_str!("../scripts/driver/makefile.mk");
+
+/// Name of the file that stands in for recipes that are makefiles.
+pub const MAKEFILE_NAME: &str = "makefile.sh";
+
+/// Variables that name the toolchain's programs. Helpers name some only to set them for others.
+pub const TOOLS: &[&str] = &[
+    "AR", "AS", "CC", "CPP", "CXX", "LD", "NM", "OBJCOPY", "OBJDUMP", "RANLIB", "READELF", "SIZE", "STRINGS",
+    "STRIP",
+];
 
 /// The runtime library as files on disk.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`, `check_update.sh`.
+    /// The folder that holds `library.sh`, `evaluate.sh`, `step.sh`, `check_update.sh`, `makefile.sh`, `makefile.mk`.
     pub folder: PathBuf,
     /// Digest of what every step runs.
     pub digest: Digest,
@@ -70,9 +81,9 @@ fn functions_of(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The digest of the whole runtime library.
+/// The digest of everything that recipes are read and run with.
 pub fn digest() -> Digest {
-    Digest::of([&library(), STEP].join("\0"))
+    Digest::of([&library(), STEP, EVALUATE, CHECK_UPDATE, MAKEFILE, MAKEFILE_END].join("\0"))
 }
 
 /// Functions that take the place of programs and builtins: a step runs them without knowing.
@@ -130,8 +141,7 @@ impl Runtime {
     /// Writes the files below `folder`, in a folder named by their digest, unless they are there.
     pub fn install(folder: &Path) -> Result<Runtime> {
         let digest = core_digest();
-        let whole = Digest::of([&library(), STEP, EVALUATE, CHECK_UPDATE].join("\0"));
-        let target = folder.join(&whole.to_string()[..16]);
+        let target = folder.join(&self::digest().to_string()[..16]);
         if !target.is_dir() {
             fs_err::create_dir_all(folder)?;
             let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
@@ -140,6 +150,8 @@ impl Runtime {
                 ("evaluate.sh", EVALUATE),
                 ("step.sh", STEP),
                 ("check_update.sh", CHECK_UPDATE),
+                (MAKEFILE_NAME, MAKEFILE),
+                ("makefile.mk", MAKEFILE_END),
             ] {
                 fs_err::write(fresh.path().join(name), text)?;
             }
@@ -174,6 +186,11 @@ impl Runtime {
     /// `check_update.sh`.
     pub fn check_update(&self) -> PathBuf {
         self.folder.join("check_update.sh")
+    }
+
+    /// `makefile.sh`: what bash reads in place of a recipe that is a makefile.
+    pub fn makefile(&self) -> PathBuf {
+        self.folder.join(MAKEFILE_NAME)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
 use crate::recipe::Recipe;
 use crate::room::{Mount, Program};
+use crate::runtime::MAKEFILE_NAME;
 
 /// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.
 pub const EPOCH: i64 = 1_577_836_800;
@@ -85,7 +86,9 @@ impl Places {
 /// Text that bash reads before the recipe: every variable that the recipe may see, and the arguments of its steps.
 pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BTreeSet<String>) -> String {
     let mut text = String::new();
-    let mut set = |name: &str, value: &str| text.push_str(&format!("{name}={}\n", quote(value)));
+    // Make knows no variables of bash but those of the environment.
+    let export = if recipe.evaluated.makefile { "export " } else { "" };
+    let mut set = |name: &str, value: &str| text.push_str(&format!("{export}{name}={}\n", quote(value)));
     for (name, value) in &loaded.variables {
         let from_configuration = loaded.environment.variables.get(name);
         if reachable.contains(name) && from_configuration.is_none() {
@@ -111,11 +114,16 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
     );
     set("PKGNAME", recipe.name.as_str());
     let package = places.tree.join("pkg").join(recipe.name.as_str());
-    set("MK_RECIPE", &package.join("build").to_string_lossy());
+    let read =
+        if recipe.evaluated.makefile { places.runtime.join(MAKEFILE_NAME) } else { package.join("build") };
+    set("MK_RECIPE", &read.to_string_lossy());
     for (name, variable) in &loaded.environment.variables {
         if reachable.contains(name) {
             let value = if variable.is_array() { variable.value.clone() } else { quote(&variable.value) };
             text.push_str(&format!("declare -{} {name}={value}\n", variable.flags));
+            if recipe.evaluated.makefile {
+                text.push_str(&format!("export {name}\n"));
+            }
         }
     }
     for (name, function) in &loaded.environment.functions {
@@ -342,6 +350,20 @@ pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession
         .collect();
     let line = stack.first().and_then(|frame| line_of(&loaded.tree.root().join(&frame.file), frame.line));
     Confession { command: line.or(Some(chosen.command).filter(|text| !text.is_empty())), stack }
+}
+
+/// What make's last words in a log say of the recipe's own line that failed: `make: *** [FILE:LINE: TARGET] Error N`.
+pub fn confession_of_make(log: &Path, loaded: &Loaded, places: &Places) -> Confession {
+    let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+    let tree = format!("{}/", places.tree.display());
+    let frame = text.lines().rev().find_map(|line| {
+        let place = line.strip_prefix("make: *** [")?.strip_prefix(&tree)?;
+        let (file, rest) = place.split_once(':')?;
+        let line = rest.split_once(':')?.0.parse().ok()?;
+        Some(Frame { file: file.to_owned(), line, function: String::new() })
+    });
+    let command = frame.as_ref().and_then(|at| line_of(&loaded.tree.root().join(&at.file), at.line));
+    Confession { command, stack: frame.into_iter().collect() }
 }
 
 /// A line of a file with those that it continues on, trimmed.

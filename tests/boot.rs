@@ -16,6 +16,7 @@ use mk::boot::{self, Accel, Options, Outcome, Report};
 const GUEST: &str = r#"#!/bin/bash
 accel=$2 port=$4 here=$(dirname "$0")
 echo "$accel" >> "$here/started"
+echo "$*" > "$here/arguments"
 echo $$ > "$here/pid"
 @early@
 printf '\033c\033[2JBooting...\r\n'
@@ -153,6 +154,20 @@ fn a_good_guest_passes_every_check() {
 }
 
 #[test]
+fn more_arguments_reach_the_script_after_its_own() {
+    let fake = Fake::guest(&[]);
+    assert!(fake.test(|options| options.more = ["--data".into(), "a file".into()].into()).passed());
+    let arguments = fake.read("arguments");
+    assert!(
+        arguments.starts_with("--accel tcg --ssh-port ") && arguments.ends_with(" --data a file\n"),
+        "{arguments}"
+    );
+    let fake = Fake::guest(&[("early", "exit 0")]);
+    boot::interactive(&fake.script(), Some(Accel::Tcg), &["--help".into()], &mut |_| ()).unwrap();
+    assert_eq!(fake.read("arguments"), "--accel tcg --help\n");
+}
+
+#[test]
 fn a_guest_without_a_password_passes_too() {
     assert!(Fake::guest(&[("password", ":")]).test(|_| ()).passed());
 }
@@ -283,7 +298,7 @@ fn on_the_terminal_too_emulation_takes_over_from_kvm() {
     for death in DEATHS {
         let fake = Fake::guest(&[("early", death), ("booting", "exit 0")]);
         let mut notes = Vec::new();
-        boot::interactive(&fake.script(), None, &mut |note| notes.push(note.to_owned())).unwrap();
+        boot::interactive(&fake.script(), None, &[], &mut |note| notes.push(note.to_owned())).unwrap();
         assert_eq!(notes, ["the guest did not live under KVM: starting again with emulation (tcg)"]);
         assert_eq!(fake.read("started"), "kvm\ntcg\n");
     }
@@ -292,7 +307,7 @@ fn on_the_terminal_too_emulation_takes_over_from_kvm() {
 #[test]
 fn on_the_terminal_a_failure_is_an_error() {
     let fake = Fake::guest(&[("early", "exit 5")]);
-    let error = boot::interactive(&fake.script(), Some(Accel::Tcg), &mut |_| ()).unwrap_err();
+    let error = boot::interactive(&fake.script(), Some(Accel::Tcg), &[], &mut |_| ()).unwrap_err();
     assert!(error.message.ends_with("/run` ended with exit status 5"), "{error}");
 }
 
@@ -302,7 +317,7 @@ const VICTIM: &str = "MK_TEST_BOOT_VICTIM";
 #[test]
 fn no_guest_outlives_a_killed_mk() {
     if let Ok(script) = std::env::var(VICTIM) {
-        let _ = boot::interactive(Path::new(&script), Some(Accel::Tcg), &mut |_| ());
+        let _ = boot::interactive(Path::new(&script), Some(Accel::Tcg), &[], &mut |_| ());
         return;
     }
     let fake = Fake::guest(&[("early", "exec sleep 1000")]);

@@ -162,3 +162,18 @@ fn a_package_or_all_must_be_named() {
     assert_eq!(case.mk("bump x --all").code, 2);
     assert_eq!(case.mk("bump nothing").code, 2);
 }
+
+#[test]
+fn a_makefile_keeps_its_form() {
+    let case = case();
+    let digest = |name| Digest::of(archive(name)).to_string();
+    let recipe = format!(
+        "#! /usr/bin/make -f\nVERSION = 1.0\nURL = {}\nTARBALL = x-$(VERSION).tar.gz\nSHA256SUM = {} # of upstream\nSRCDIR = x-$(VERSION)\n\nbuild:\ninstall:\n",
+        case.server.url("/x"),
+        digest("x-1.0")
+    );
+    case.recipe("x", &recipe);
+    assert_eq!(case.mk("bump x").code, 0);
+    let new = recipe.replace("VERSION = 1.0", "VERSION = 1.1").replace(&digest("x-1.0"), &digest("x-1.1"));
+    assert_eq!(case.read("tree/pkg/x/build"), new);
+}

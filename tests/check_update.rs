@@ -2,6 +2,8 @@
 
 mod loopback;
 
+use std::collections::BTreeMap;
+
 use loopback::{Case, Ran, Reply, apache, feed, nginx};
 
 /// What the run printed, with its code; the last line on standard error is the count.
@@ -230,4 +232,63 @@ fn the_first_pair_of_board_and_product_that_goes_together_is_taken() {
     assert!(newer("").contains("2-other-a-other"));
     assert!(newer("--product p").contains("2-b-p-b"));
     assert!(newer("--board b").contains("2-b-p-b"));
+}
+
+#[test]
+fn recipes_of_the_tree_find_a_newer_version_where_their_upstream_lists_it() {
+    let mut case = Case::new();
+    // The server stands in for all others, as a proxy, which sees what is asked of http alone.
+    case.environment.push(("http_proxy".into(), case.server.address.clone()));
+    let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for top in ["pkg", "board/qemu-x86_64"] {
+        for entry in walkdir::WalkDir::new(tree.join(top)) {
+            let entry = entry.unwrap();
+            let path = entry.path().strip_prefix(tree).unwrap();
+            if entry.file_type().is_file() {
+                let text = fs_err::read(entry.path()).unwrap();
+                let text = String::from_utf8_lossy(&text).replace("https://", "http://");
+                case.write(&format!("tree/{}", path.display()), text);
+            }
+        }
+    }
+    let rows: Vec<Vec<&str>> = include_str!("fixture/upstreams")
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split('\t').collect())
+        .collect();
+    for row in &rows {
+        let [_, _, form, page, names] = row[..] else { panic!("{row:?}") };
+        let (url, names) = (format!("http://{page}"), names.split(' ').collect::<Vec<_>>());
+        let reply = match form {
+            "apache" => apache(page, &names),
+            "nginx" => nginx(page, &names),
+            "feed" => feed(page.split_once('/').unwrap().1.trim_end_matches("/releases.atom"), &names),
+            "links" => links(&names),
+            "sourceforge" => {
+                let urls: Vec<String> = names.iter().map(|name| format!("{url}{name}/download")).collect();
+                links(&urls.iter().map(String::as_str).collect::<Vec<_>>())
+            }
+            "comment" => Reply::Whole(format!("<html><!--\n{}\n--></html>\n", names.join("\n")).into()),
+            _ => panic!("{row:?}"),
+        };
+        case.server.put(&url, reply);
+    }
+    let ran = case.mk("check-update -q --retries 0 --format json");
+    let json: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:#?}"));
+    let answers: BTreeMap<&str, &serde_json::Value> = json["packages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|answer| (answer["name"].as_str().unwrap(), answer))
+        .collect();
+    for row in rows.iter().filter(|row| row[0] != "-") {
+        assert_eq!(answers[row[0]]["newer"], row[1], "{}", answers[row[0]]);
+    }
+}
+
+/// A page with links.
+fn links(targets: &[&str]) -> Reply {
+    let links: Vec<String> =
+        targets.iter().map(|target| format!("<li><a href=\"{target}\">{target}</a></li>\n")).collect();
+    Reply::Whole(format!("<html><a href=\"/\">home</a>\n<ul>{}</ul></html>\n", links.concat()).into())
 }

@@ -120,7 +120,7 @@ fn a_room_shows_its_mounts_and_the_hosts_tools_and_nothing_else(bench: &Bench) {
         .says(mounts, "ls -A / | grep -v '^lib'; ls -A /mk /tmp /mk/home /mk/build; cat /mk/link /mk/note");
     assert_eq!(
         said,
-        "bin\ndev\netc\nmk\nproc\nsbin\ntmp\nusr\n/mk:\nbuild\nhome\nlink\nnote\nsrc\n\n/mk/build:\n\n/mk/home:\n\n/tmp:\ntext of aa note"
+        "bin\ndev\netc\nmk\nopt\nproc\nsbin\ntmp\nusr\n/mk:\nbuild\nhome\nlink\nnote\nsrc\n\n/mk/build:\n\n/mk/home:\n\n/tmp:\ntext of aa note"
     );
 }
 

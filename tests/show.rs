@@ -127,11 +127,11 @@ fn built() -> Fixture {
         ("board/tiny/ROOTFS", "base\ntool\n"),
         (
             "pkg/base/build",
-            "deploy() {\n\tmkdir -p \"$2/bin\" \"$2/etc\"\n\tln -s bin \"$2/sbin\"\n\tprintf 'sbin m 777 0 0\\netc m 755 0 0\\n' > \"$2/rootfs_files.txt\"\n}\n",
+            "deploy() {\n\tmkdir -p \"$2/bin\" \"$2/etc\"\n\tln -s bin \"$2/sbin\"\n\ttouch \"$2/bin/[\" \"$2/bin/x\"\n\trootfs_files \"$2\" bin etc sbin\n\trootfs_fallbacks \"$2\" bin\n}\n",
         ),
         (
             "pkg/tool/build",
-            "VERSION=2\ndeploy() {\n\tmkdir -p \"$2/bin\" \"$2/share\"\n\techo hello > \"$2/bin/a tool\"\n\techo x > \"$2/share/help\"\n\tprintf 'bin/a\\\\ tool m 4755 0 0\\n' > \"$2/rootfs_files.txt\"\n}\n",
+            "VERSION=2\ndeploy() {\n\tmkdir -p \"$2/bin\" \"$2/share\"\n\techo hello > \"$2/bin/a tool\"\n\techo x > \"$2/share/help\"\n\ttouch \"$2/bin/x\"\n\tprintf 'bin/a\\\\ tool m 4755 0 0\\nbin/x m 644 0 0\\n' > \"$2/rootfs_files.txt\"\n}\n",
         ),
         (
             "pkg/spare/build",
@@ -149,7 +149,7 @@ fn files_of_a_package_are_listed_with_modes_and_sizes() {
     let text = fixture.mk("files tool").ok().to_owned();
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1][1..], ["6", "B", "image", "bin/a", "tool"]);
-    assert_eq!(lines[4][1..], ["2", "B", "share/help"]);
+    assert_eq!(lines[5][1..], ["2", "B", "share/help"]);
     assert!(fixture.mk("files base").ok().contains("image  sbin -> bin\n"));
     let json = fixture.mk("files tool --format json").json();
     assert_eq!(json["build"], "tiny-demo");
@@ -199,6 +199,10 @@ fn a_file_of_the_image_has_an_owner_also_behind_links() {
         (&owner("/bin/spare")[0]["package"], &owner("/bin/spare")[0]["image"]),
         (&"spare".into(), &false.into())
     );
+    // Both list it, and one gives way.
+    assert_eq!(owner("/bin/[")[0]["package"], "base");
+    assert_eq!(owner("/bin/x").as_array().unwrap().len(), 1);
+    assert_eq!(owner("/bin/x")[0]["package"], "tool");
     assert_eq!(fixture.mk("owner /share/help").ok(), "tool 2  /share/help  deployed, but not in the image\n");
     let ran = fixture.mk("owner /lib/help");
     assert_eq!(

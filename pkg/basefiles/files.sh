@@ -22,13 +22,20 @@ deploy_etc() {
 	cat_file_merge LDPATH | awk '!seen[$0]++' >"$to/ld-musl-$MUSL_CPU.path"
 }
 
+# deploy_keys DEPLOY: who may come in as root by ssh: all keys of the files `authorized_keys` of product and board.
+deploy_keys() {
+	mkdir -p "$1/root"
+	cat_file_merge authorized_keys >authorized_keys
+	[ ! -s authorized_keys ] || install -D -m 600 authorized_keys "$1/root/.ssh/authorized_keys"
+	chmod -R go= "$1/root"
+}
+
 # list_folders DEPLOY: lists the folders of the image that hold nothing yet.
 list_folders() {
 	local dir
 	for dir in bin data dev etc lib proc run share sys var var/cache var/lib var/log var/spool; do
 		rootfs_folder "$1" "$dir" 755
 	done
-	rootfs_folder "$1" root 700
 	rootfs_folder "$1" tmp 1777
 	rootfs_folder "$1" var/tmp 1777
 	# The console of a system that boots without an initrd and without devtmpfs mounted by the kernel.

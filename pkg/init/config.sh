@@ -6,18 +6,26 @@ deploy_config() {
 	local name
 
 	write_inittab >"$etc/inittab"
-	for name in $DHCP_PORTS; do
-		write_dhcp_service "$name" >"$etc/service/dhcp-$name"
-		chmod 755 "$etc/service/dhcp-$name"
-		SERVICES+=" dhcp-$name"
-	done
-	printf '%s="%s"\n' HWCLOCK "${HWCLOCK:-no}" SERVICES "${SERVICES# }" >"$etc/init.conf"
+	# Where the product has dhcpcd, that serves the ports.
+	case " $SERVICES " in
+	*" dhcpcd "*) ;;
+	*)
+		for name in $DHCP_PORTS; do
+			add_service "dhcp-$name" \
+				"exec udhcpc -f -S -t 5 -T 2 -A 5 -i $name -s /lib/init/dhcp -x hostname:\"\$(hostname)\""
+		done
+		;;
+	esac
+	# The time is kept at shutdown; some never get one.
+	[ "$HWCLOCK" = yes ] || add_service clock "while sleep 3600; do /lib/init/clock save; done"
+	printf '%s="%s"\n' DHCP_PORTS "$DHCP_PORTS" HWCLOCK "${HWCLOCK:-no}" MODULES "$MODULES" SERVICES "${SERVICES# }" \
+		>"$etc/init.conf"
 
-	for name in sysctl.conf nftables.rules ifrename; do
+	for name in sysctl.conf nftables.rules ifrename resolv.conf; do
 		copy_override "$name" "$etc/$name"
 	done
 	for name in $(list_interfaces "$etc" | sort -u); do
-		copy_override "interfaces/$name" "$etc/interfaces/$name"
+		copy_interface "$name" "$etc"
 	done
 }
 
@@ -26,6 +34,16 @@ copy_override() {
 	local found
 	found=$(file_path_override "$1") || true
 	[ -z "$found" ] || install -D -m 644 "$found" "$2"
+}
+
+# copy_interface NAME ETC: its file, and those of the interfaces that this file makes.
+copy_interface() {
+	local file="$2/interfaces/$1" made
+	copy_override "interfaces/$1" "$file"
+	[ -e "$file" ] || return 0
+	while read -r made; do
+		[ -e "$2/interfaces/$made" ] || copy_interface "$made" "$2"
+	done < <(awk '$1 == "bridge" { print $2 } $1 == "vlan" { print $3 }' "$file")
 }
 
 # list_interfaces ETC: the names that interfaces can have: those that ifrename gives, and port0 to port9.
@@ -47,10 +65,9 @@ write_inittab() {
 	done
 }
 
-# write_dhcp_service INTERFACE: the service that keeps an address from a DHCP server.
-write_dhcp_service() {
-	cat <<-END
-		#!/bin/sh
-		exec udhcpc -f -S -t 5 -T 2 -A 5 -i $1 -s /lib/init/dhcp -x hostname:"\$(hostname)"
-	END
+# add_service NAME COMMAND: a service that comes with init, enabled.
+add_service() {
+	printf '#!/bin/sh\n%s\n' "$2" >"$etc/service/$1"
+	chmod 755 "$etc/service/$1"
+	SERVICES+=" $1"
 }

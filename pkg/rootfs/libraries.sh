@@ -1,16 +1,23 @@
 # A check of a folder that is to become a root filesystem: are the shared libraries that its programs need in it?
 
 # check_libraries ROOT DIR...: every ELF file below ROOT finds its program interpreter, and in the DIRs (paths below
-# ROOT) the libraries it names; each that is missing is told, with the packages that have it.
+# ROOT), or the folders of an RPATH, the libraries it names; each that is missing is told, with the packages that have it.
 check_libraries() {
 	local root="$1" missing=0
 	local file kind name
+	local -a lines folders
 	shift
+	mapfile -t lines < <(needed_libraries "$root")
+	# Programs may name folders of their own, where their libraries find each other too.
+	mapfile -t folders < <(printf '%s\n' "${lines[@]}" | sed -n 's/.*\tfolder\t//p' | tr : '\n' | sort -u)
 	while IFS=$'\t' read -r file kind name; do
-		! has_library "$root" "$kind" "$name" "$@" || continue
+		if [ -z "$name" ] || [ "$kind" = folder ]; then
+			continue
+		fi
+		! has_library "$root" "$kind" "$name" "$@" "${folders[@]}" || continue
 		echo "\`/${file#"$root"/}\` needs \`$name\`, which is not in the image$(who_deploys "$name")" >&2
 		missing=1
-	done < <(needed_libraries "$root")
+	done < <(printf '%s\n' "${lines[@]}")
 	return "$missing"
 }
 
@@ -31,7 +38,7 @@ has_library() {
 	return 1
 }
 
-# needed_libraries ROOT: lines FILE <tab> interpreter|library <tab> NAME for all ELF files below ROOT.
+# needed_libraries ROOT: lines FILE <tab> interpreter|library|folder <tab> NAME for all ELF files below ROOT.
 needed_libraries() {
 	local files
 	# Four bytes of every file tell it faster than one readelf for each.
@@ -41,6 +48,7 @@ needed_libraries() {
 	"$TARGET-readelf" -W -l -d "${files[@]}" "${files[0]}" 2>/dev/null | sed -n -E \
 		-e 's|^File: (.*)|\1|; t keep' \
 		-e 's|.*Requesting program interpreter: (.*)\]|interpreter\t\1|; t out' \
+		-e 's|.*\(R(UN)?PATH\).*\[(.*)\]|folder\t\2|; t out' \
 		-e 's|.*\(NEEDED\).*\[(.*)\]|library\t\1|; t out' \
 		-e 'd; :keep; h; d; :out; G; s|(.*)\n(.*)|\2\t\1|p' | sort -u
 }

@@ -86,6 +86,33 @@ mk_dump() {
 	shopt -u extdebug
 }
 
+# Sets what names the toolchain's programs, and what recipes that are makefiles call the build and the host system, unless
+# a TOOLCHAIN file has.
+mk_describe_systems() {
+	local mk_name mk_prefix="${TARGET:+$TARGET-}"
+	: "${CC=${mk_prefix}gcc}" "${CXX=${mk_prefix}g++}"
+	for mk_name in AR AS CPP LD NM OBJCOPY OBJDUMP RANLIB READELF SIZE STRINGS STRIP; do
+		mk_default "$mk_name" "$mk_prefix${mk_name,,}"
+	done
+	mk_describe_system BUILD "$MACHTYPE" generic
+	mk_describe_system HOST "${TARGET:-$MACHTYPE}" "$BOARD"
+}
+
+# mk_describe_system BUILD|HOST TRIPLET PLATFORM
+mk_describe_system() {
+	local mk_start="${2%-*}"
+	mk_default "OPK_$1_ARCH_CPU" "${2%%-*}"
+	mk_default "OPK_$1_ARCH_KERNEL" "${mk_start##*-}"
+	mk_default "OPK_$1_ARCH_LIBS" "${2##*-}"
+	mk_default "OPK_$1_ARCH" "${2%%-*}-${mk_start##*-}-${2##*-}"
+	mk_default "OPK_$1_ARCH_GNU" "$2"
+	mk_default "OPK_$1_PLAT" "$3"
+}
+
+mk_default() {
+	[ -n "${!1+set}" ] || printf -v "$1" '%s' "$2"
+}
+
 mk_watch() {
 	if [ -n "$MK_HISTORY" ]; then
 		mk_level=$BASH_SUBSHELL
@@ -135,6 +162,7 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		builtin eval "$mk_recipe"
 		mk_watch
 		include_merge TOOLCHAIN < /dev/null
+		mk_describe_systems
 		mk_unwatch
 		(mk_guard && mk_ambience > "$MK_SCRATCH" && trap - EXIT)
 		IFS='' read -r -d '' mk_line < "$MK_SCRATCH"

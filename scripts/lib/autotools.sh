@@ -27,3 +27,9 @@ run_autotools() {
 	shift
 	run_configure "$src" --disable-nls --disable-dependency-tracking "$@"
 }
+
+# run_autoreconf: for the prepare function of a package whose archive may lack the configure script: makes one in the
+# working folder, unless it is there.
+run_autoreconf() {
+	[ -e configure ] || autoreconf --force --install
+}

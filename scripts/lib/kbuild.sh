@@ -15,19 +15,23 @@ kernel_make() {
 		KBUILD_BUILD_USER=mk KBUILD_BUILD_HOST=mk "$@"
 }
 
-# kernel_config SRC FILE: configures the kernel in SRC with what FILE says; all
-# that FILE (a fragment, or what savedefconfig writes) does not mention is off, or
-# has its default where it is no switch.
-# Fails if the kernel has no such option or FILE forgot what an option needs.
+# kernel_config SRC FILE…: configures the kernel in SRC with what the FILEs say; where
+# they differ, the first one counts. All that none of them (fragments, or what
+# savedefconfig writes) mentions is off, or has its default where it is no switch.
+# Fails if the kernel has no such option or a FILE forgot what an option needs.
 kernel_config() {
-	local src="$1" file="$2"
+	local src="$1" file wanted="$PWD/wanted.config"
+	shift
 
-	if [ ! -f "$file" ]; then
-		echo "kernel_config: neither the product nor the board has a configuration of the kernel" >&2
-		return 1
-	fi
-	kernel_make "$src" KCONFIG_ALLCONFIG="$file" allnoconfig
-	config_check "$file" .config
+	for file in "$@"; do
+		if [ ! -f "$file" ]; then
+			echo "kernel_config: neither the product nor the board has a configuration of the kernel" >&2
+			return 1
+		fi
+	done
+	awk -F= '/^CONFIG_/ && !seen[$1]++' "$@" >"$wanted"
+	kernel_make "$src" KCONFIG_ALLCONFIG="$wanted" allnoconfig
+	config_check "$wanted" .config
 }
 
 # config_check FILE CONFIG: fails unless all that FILE asks for is set in CONFIG,

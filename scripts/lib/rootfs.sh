@@ -2,6 +2,7 @@
 # DEPLOY/rootfs_files.txt; each line is a squashfs pseudo file definition: `PATH m MODE UID GID` for what was deployed,
 # `PATH d MODE UID GID` for an empty folder, `PATH c|b MODE UID GID MAJOR MINOR` for a device node.
 # Every helper may be called several times: a path has one line, and the last word on it counts.
+# Users and groups are in DEPLOY/accounts, lines `user NAME NUMBER HOME SHELL` and `group NAME NUMBER MEMBER...`.
 
 # rootfs_files DEPLOY PATTERN...: lists each file, folder and link at and below the given relative paths, with the mode
 # that it has and root as its owner. A pattern that matches nothing is an error.
@@ -50,6 +51,31 @@ rootfs_device() {
 	echo "${2#/} $3 $6 ${7:-0} ${8:-0} $4 $5" | rootfs_merge "$1"
 }
 
+# rootfs_config DEPLOY NAME FOLDER: the configuration file NAME of the product or the board, or else the one beside the
+# recipe, into FOLDER.
+rootfs_config() {
+	local deploy="$1" name="$2" folder="${3#/}" found
+	found=$(file_path_override "$name")
+	install -D -m 644 "${found:-$SCRIPTDIR/pkg/$PKGNAME/$name}" "$deploy/$folder/$name"
+	rootfs_files "$deploy" "$folder/$name"
+}
+
+# rootfs_service DEPLOY: the file `service` beside the recipe, as the service of the package's name.
+rootfs_service() {
+	install -D -m 755 "$SCRIPTDIR/pkg/$PKGNAME/service" "$1/etc/service/$PKGNAME"
+	rootfs_files "$1" "etc/service/$PKGNAME"
+}
+
+# rootfs_user DEPLOY NAME NUMBER [HOME [SHELL]]: a user whom the package needs, and a group of that name and number.
+rootfs_user() {
+	echo "user $2 $3 ${4:-/} ${5:-/bin/false}" >>"$1/accounts"
+}
+
+# rootfs_group DEPLOY NAME NUMBER [MEMBER...]: a group that the package needs.
+rootfs_group() {
+	echo "group ${*:2}" >>"$1/accounts"
+}
+
 # rootfs_merge DEPLOY: puts the definitions on stdin into the package's list: one line a path, sorted by path.
 rootfs_merge() {
 	local list="$1/rootfs_files.txt"
@@ -61,4 +87,19 @@ rootfs_merge() {
 		lines["${BASH_REMATCH[1]}"]="$line"
 	done < <(if [ -e "$list" ]; then cat "$list"; fi; cat)
 	printf '%s\n' "${lines[@]}" | sort >"$list"
+}
+
+# rootfs_fallbacks DEPLOY PATH...: a listed path, and all below it, gives way where another package in the image lists
+# the same. The paths are put into DEPLOY/rootfs_fallbacks.txt, one a line.
+rootfs_fallbacks() {
+	local deploy="$1" path
+	shift
+	for path in "$@"; do
+		if [ ! -e "$deploy/$path" ] && [ ! -L "$deploy/$path" ]; then
+			echo "rootfs_fallbacks: there is no \`$path\` in \`$deploy\`" >&2
+			return 1
+		fi
+		rootfs_word "${path#/}" path
+		echo "$path"
+	done >>"$deploy/rootfs_fallbacks.txt"
 }

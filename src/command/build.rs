@@ -51,6 +51,18 @@ pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Opt
     if built.success { Ok(()) } else { Err(Error::new(Kind::Told(built.exit_code), "")) }
 }
 
+/// Builds what a command makes something of. Standard output stays the command's own.
+pub fn build_first(
+    settings: &Settings,
+    shared: &Store,
+    target: &Target,
+    packages: &[String],
+) -> Result<Built> {
+    let format = if settings.format == Format::Json { Format::Plain } else { settings.format };
+    let built = build(&Settings { format, ..settings.clone() }, shared, target, packages, None)?;
+    if built.success { Ok(built) } else { Err(Error::new(Kind::Told(built.exit_code), "")) }
+}
+
 /// Builds; also used by commands that need the result.
 pub fn build(
     settings: &Settings,

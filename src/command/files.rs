@@ -11,7 +11,7 @@ use crate::error::{Error, Kind, Result, nearest};
 use crate::layout::BuildRoot;
 use crate::names::PackageName;
 use crate::store::{Entry, Store};
-use crate::{output, units};
+use crate::{image, output, units};
 
 /// Whose files.
 #[derive(Debug, clap::Args)]
@@ -50,29 +50,6 @@ pub fn results(settings: &Settings, root: &BuildRoot) -> BTreeMap<PackageName, E
         .collect()
 }
 
-/// What a package's `rootfs_files.txt` lists: paths below the image's root, with the rest of each line.
-pub fn image_list(deploy: &Path) -> BTreeMap<String, String> {
-    let text = fs_err::read(deploy.join("rootfs_files.txt")).unwrap_or_default();
-    String::from_utf8_lossy(&text).lines().filter_map(definition).collect()
-}
-
-/// `PATH REST` of a squashfs pseudo file definition, in which a backslash protects spaces.
-fn definition(line: &str) -> Option<(String, String)> {
-    let mut path = String::new();
-    let mut chars = line.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => path.push(chars.next()?.1),
-            ' ' | '\t' => {
-                let path = path.trim_matches('/').to_owned();
-                return (!path.is_empty()).then(|| (path, line[at..].trim().to_owned()));
-            }
-            c => path.push(c),
-        }
-    }
-    None
-}
-
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let package = PackageName::new(&options.package)?;
@@ -87,7 +64,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             }
         });
     };
-    let listed: BTreeSet<String> = image_list(&entry.deploy()).into_keys().collect();
+    let listed: BTreeSet<String> = image::lines(&entry.deploy()).into_keys().collect();
     let mut items = walk(&entry.deploy(), "deploy", &listed)?;
     if entry.meta.toolchain {
         items.extend(walk(&entry.toolchain(), "toolchain", &BTreeSet::new())?);
@@ -145,17 +122,4 @@ fn walk(top: &Path, place: &'static str, listed: &BTreeSet<String>) -> Result<Ve
         });
     }
     Ok(items)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn definitions_are_read_with_protected_spaces() {
-        assert_eq!(definition("bin/a\\ b m 755 0 0"), Some(("bin/a b".into(), "m 755 0 0".into())));
-        assert_eq!(definition("/dev/null c 666 0 0 1 3"), Some(("dev/null".into(), "c 666 0 0 1 3".into())));
-        assert_eq!(definition(""), None);
-        assert_eq!(definition("alone"), None);
-    }
 }

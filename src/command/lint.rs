@@ -12,6 +12,7 @@ use crate::lint::{self, Finding, Known, Outputs, Subject, Text};
 use crate::load;
 use crate::names::PackageName;
 use crate::output;
+use crate::plain::is_makefile;
 use crate::runtime::identifiers;
 use crate::script::Script;
 
@@ -235,8 +236,10 @@ fn shellcheck(tree: &Tree, texts: &[(&PackageName, &Text)], jobs: usize) -> Resu
         first.starts_with("#!")
             && ["/sh", "/bash", "/dash", " sh", " bash"].iter().any(|shell| first.trim_end().ends_with(shell))
     };
-    let is_bash =
-        |text: &Text| text.path.ends_with("build") || text.path.extension().is_some_and(|end| end == "sh");
+    let is_bash = |text: &Text| {
+        text.path.ends_with("build") && !is_makefile(&text.text)
+            || text.path.extension().is_some_and(|end| end == "sh")
+    };
     let strict = tree.root().join(".shellcheckrc").exists();
     let mut calls: Vec<Vec<String>> = Vec::new();
     for own in [true, false] {

@@ -9,8 +9,8 @@ use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::layout::BuildRoot;
 use crate::names::PackageName;
-use crate::output;
 use crate::store::Entry;
+use crate::{image, load, output};
 
 /// Whose is it?
 #[derive(Debug, clap::Args)]
@@ -44,10 +44,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let lists: BTreeMap<&PackageName, BTreeMap<String, String>> = results
         .iter()
         .filter(|(name, _)| members.as_ref().is_none_or(|members| members.contains(name.as_str())))
-        .map(|(name, entry)| (name, super::files::image_list(&entry.deploy())))
+        .map(|(name, entry)| (name, image::lines(&entry.deploy())))
         .collect();
     let path = resolve(&options.path, &lists, &results);
-    let mut owners: Vec<Owner> = lists
+    let owners: Vec<Owner> = lists
         .iter()
         .filter_map(|(name, list)| {
             let definition = list.get(&path)?.clone();
@@ -60,6 +60,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             })
         })
         .collect();
+    let (fallbacks, firm): (Vec<Owner>, Vec<Owner>) = owners
+        .into_iter()
+        .partition(|owner| image::is_fallback(&results[owner.package].deploy(), &owner.path));
+    let mut owners = if firm.is_empty() { fallbacks } else { firm };
     if owners.is_empty() {
         let plain = options.path.trim_matches('/').to_owned();
         for (name, entry) in &results {
@@ -100,11 +104,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 fn image_packages(settings: &Settings, root: &BuildRoot) -> Option<BTreeSet<String>> {
     let tree = settings.tree().ok()?;
     let (board, product) = super::target_of(&tree, root)?;
-    let mut names = BTreeSet::new();
-    for place in tree.config_places(&board, &product) {
-        let text = fs_err::read(place.join("ROOTFS")).unwrap_or_default();
-        names.extend(String::from_utf8_lossy(&text).split_whitespace().map(str::to_owned));
-    }
+    let names = load::root_filesystem(&tree, &board, &product);
     (!names.is_empty()).then_some(names)
 }
 

@@ -1,5 +1,6 @@
 //! `mk run`: boots what `release-<board>` deployed.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub struct Options {
     /// Seconds that the test may take
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "test")]
     timeout: u64,
+    /// For the `run` script that was built, as `--data FILE`; `-- --help` shows what it takes
+    #[arg(last = true, value_name = "ARGUMENT")]
+    words: Vec<OsString>,
 }
 
 /// Carries out the command.
@@ -50,11 +54,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         None => None,
     };
     if !options.test {
-        return boot::interactive(&script, accel, &mut crate::report::note);
+        return boot::interactive(&script, accel, &options.words, &mut crate::report::note);
     }
     let log = build_root.logs().join("console.log");
     let mut wanted = boot::Options::new(log);
     wanted.accel = accel;
+    wanted.more.clone_from(&options.words);
     wanted.user.clone_from(&options.user);
     wanted.password.clone_from(&options.password);
     wanted.timeout = Duration::from_secs(options.timeout);

@@ -175,9 +175,9 @@ fn listing<'a>(
             names.retain(|name| histories.contains_key(name));
             lookups = recipe.evaluated.lookups.clone();
             lookups.extend(discovered(settings, loaded, store)?);
-            functions = recipe
-                .functions()
-                .iter()
+            // Those that stand in for a makefile's targets say nothing of it.
+            let own = recipe.functions().iter().filter(|_| !recipe.evaluated.makefile);
+            functions = own
                 .map(|(name, function)| Function {
                     name: name.clone(),
                     file: function.file.clone(),

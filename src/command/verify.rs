@@ -56,16 +56,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let workspace = Workspace::new(&elsewhere)?;
     loaded.build_root = workspace.build_root(&loaded.board, &loaded.product);
     fs_err::create_dir_all(loaded.build_root.logs())?;
-    let other = Settings {
-        tree: settings.tree.clone(),
-        workspace: settings.workspace.clone(),
-        store: store.root().to_owned(),
-        jobs: settings.jobs + 1,
-        environment: settings.environment.clone(),
-        broken_jobserver: settings.broken_jobserver.clone(),
-        mirrors: settings.mirrors.clone(),
-        ..*settings
-    };
+    let other = Settings { store: store.root().to_owned(), jobs: settings.jobs + 1, ..settings.clone() };
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let mut plan = planner.plan()?;
