@@ -182,13 +182,13 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./dev/\n\
              crw--w---- 0/5 4,5 2020-01-01 00:00 ./dev/tty\n\
              drwxrwxrwt 0/0 0 2020-01-01 00:00 ./tmp/\n\
-             drwxr-xr-x 4 0 0 0 Jan 1 2020 .\n\
-             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./bin\n\
+             drwxr-xr-x 1 0 0 0 Jan 1 2020 .\n\
+             drwxr-xr-x 1 0 0 0 Jan 1 2020 ./bin\n\
              -rwsr-x--- 1 12 34 2 Jan 1 2020 ./bin/a tool\n\
-             lrwxrwxrwx 0 0 0 6 Jan 1 2020 ./bin/link -> a tool\n\
-             drwxr-xr-x 0 0 0 0 Jan 1 2020 ./dev\n\
-             crw--w---- 0 0 5 4, 5 Jan 1 2020 ./dev/tty\n\
-             drwxrwxrwt 0 0 0 0 Jan 1 2020 ./tmp\n\
+             lrwxrwxrwx 1 0 0 6 Jan 1 2020 ./bin/link -> a tool\n\
+             drwxr-xr-x 1 0 0 0 Jan 1 2020 ./dev\n\
+             crw--w---- 1 0 5 4, 5 Jan 1 2020 ./dev/tty\n\
+             drwxrwxrwt 1 0 0 0 Jan 1 2020 ./tmp\n\
              12 40755 (2) 0 0 4096 1-Jan-2020 00:00 .\n\
              2 40755 (2) 0 0 4096 1-Jan-2020 00:00 ..\n\
              13 104750 (1) 12 34 2 1-Jan-2020 00:00 a tool\n\
