@@ -199,7 +199,7 @@ impl Ingredients<'_> {
         }
         for place in self.places {
             self.digests.note(place);
-            let named = |name: &str| texts.iter().any(|text| text.contains(name));
+            let named = |name: &str| texts.iter().any(|text| mentions(text, name));
             let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
             let named = entries.map(|entry| entry.file_name()).filter(|name| named(&name.to_string_lossy()));
             let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
@@ -438,6 +438,13 @@ fn plain_path(text: &str) -> Option<PathBuf> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
+/// Whether a text names a file, and not only something whose name holds that of the file, as `TOOLCHAINPKG` does.
+fn mentions(text: &str, file: &str) -> bool {
+    let in_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(file)
+        .any(|(at, _)| !text[..at].ends_with(in_a_name) && !text[at + file.len()..].starts_with(in_a_name))
+}
+
 /// A variable's attributes, where it has any, and value.
 fn described(flags: &str, value: &str) -> String {
     if flags == "-" { value.to_owned() } else { format!("({flags}) {value}") }
@@ -464,6 +471,16 @@ pub fn platform() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_whole_name() {
+        for text in ["cat TOOLCHAIN", "TOOLCHAIN", "\"$place/TOOLCHAIN\"", "TOOLCHAINPKG TOOLCHAIN"] {
+            assert!(mentions(text, "TOOLCHAIN"), "{text}");
+        }
+        for text in ["", "$TOOLCHAINPKG", "MY_TOOLCHAIN", "TOOLCHAIN2"] {
+            assert!(!mentions(text, "TOOLCHAIN"), "{text}");
+        }
+    }
 
     #[test]
     fn a_manifest_reads_back_and_tells_what_changed() {
