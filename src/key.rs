@@ -257,7 +257,7 @@ impl Ingredients<'_> {
         let mut beside: Vec<String> = folders.flat_map(|folder| texts_below(&folder)).collect();
         for (place, listed) in self.places.iter().zip(self.listed) {
             self.digests.note(place);
-            let named = |name: &&String| texts.iter().any(|text| text.contains(name.as_str()));
+            let named = |name: &&String| texts.iter().any(|text| mentions(text, name));
             let looked_up = recipe.evaluated.lookups.iter();
             for name in listed.iter().filter(named).chain(looked_up) {
                 self.digests.note(&place.join(name));
@@ -470,6 +470,13 @@ fn plain_path(text: &str) -> Option<PathBuf> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
+/// Whether a text names a file, and not only something whose name holds that of the file, as `TOOLCHAINPKG` does.
+fn mentions(text: &str, file: &str) -> bool {
+    let in_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(file)
+        .any(|(at, _)| !text[..at].ends_with(in_a_name) && !text[at + file.len()..].starts_with(in_a_name))
+}
+
 /// A variable's attributes, where it has any, and value.
 fn described(flags: &str, value: &str) -> String {
     if flags == "-" { value.to_owned() } else { format!("({flags}) {value}") }
@@ -496,6 +503,16 @@ pub fn platform() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_whole_name() {
+        for text in ["cat TOOLCHAIN", "TOOLCHAIN", "\"$place/TOOLCHAIN\"", "TOOLCHAINPKG TOOLCHAIN"] {
+            assert!(mentions(text, "TOOLCHAIN"), "{text}");
+        }
+        for text in ["", "$TOOLCHAINPKG", "MY_TOOLCHAIN", "TOOLCHAIN2"] {
+            assert!(!mentions(text, "TOOLCHAIN"), "{text}");
+        }
+    }
 
     #[test]
     fn a_manifest_reads_back_and_tells_what_changed() {
