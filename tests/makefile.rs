@@ -317,7 +317,7 @@ fn the_commands_that_explain_a_package_know_makefiles() {
     tree.mk("log hello deploy").has("install -D tmp/hello tmp/hello.data/bin/hello");
     let mut command = tree.command(&["shell", "--fresh", "tiny", "demo", "hello"]);
     fs_err::write(tree.at("input"), "build \"$1\" \"$2\" >/dev/null\nls tmp\n").unwrap();
-    command.stdin(std::fs::File::open(tree.at("input")).unwrap());
+    command.stdin(fs_err::File::open(tree.at("input")).unwrap().into_parts().0);
     tree.run(&mut command).has("build\nhello\nlibhello.so.1\nsrc\n");
     tree.write("pkg/hello/old.conf", "");
     tree.write("pkg/hello/build", &HELLO.replace("touch $@", "make -j8 -C tmp/src"));
