@@ -23,7 +23,7 @@ write_mtree() {
 	echo "#mtree"
 	while IFS=$'\t' read -r type mode uid gid major minor path; do
 		mtree_word "./$path" word
-		printf '%s mode=%s uid=%s gid=%s time=%s.0 ' "${word%/}" "$mode" "$uid" "$gid" "$SOURCE_DATE_EPOCH"
+		printf '%s mode=%s uid=%s gid=%s nlink=1 time=%s.0 ' "${word%/}" "$mode" "$uid" "$gid" "$SOURCE_DATE_EPOCH"
 		case "$type" in
 		f)
 			mtree_word "$root/$path" word

@@ -22,17 +22,9 @@ bundle() {
 	cp "$WORKSPACE/$board-$product/deploy/release-$board/update.bundle" "$work/$1.bundle"
 }
 
-# init_is TEXT: what the systems that are built from now on have as their first program.
-init_is() {
-	printf '#!/bin/sh\n%s\n' "$1" >"$TREE/pkg/busybox/init"
-	grep -q "install.*/init" "$TREE/pkg/busybox/build" || cat >>"$TREE/pkg/busybox/build" <<-'END'
-		eval "usual_$(declare -f deploy)"
-		deploy() {
-			usual_deploy "$@"
-			rm "$2/bin/init"
-			install "$SCRIPTDIR/pkg/busybox/init" "$2/bin/init"
-		}
-	END
+# boot_is TEXT: what the systems that are built from now on do in place of starting.
+boot_is() {
+	printf '#!/bin/sh\n%s\n' "$1" >"$TREE/pkg/init/files/boot"
 }
 
 # start BUNDLE [ARGUMENT...]: the system, with BUNDLE as its second disk.
@@ -142,7 +134,7 @@ pass "a good update stays"
 type_line poweroff
 await_end 120
 
-init_is "exit 1"
+boot_is "echo 2 >/proc/sys/vm/panic_on_oom; tail /dev/zero"
 bundle panics
 start panics
 runs second b
@@ -159,7 +151,7 @@ pass "one that panics gives way to the one before"
 type_line poweroff
 await_end 120
 
-init_is "while :; do sleep 1000; done"
+boot_is "while :; do sleep 1000; done"
 bundle hangs
 start hangs
 runs second b
@@ -175,6 +167,8 @@ updates
 restart
 start second
 runs second b
+on_console "update status"
+await "^failed: a" 10
 pass "one that is no system gives way at once"
 type_line poweroff
 await_end 120
