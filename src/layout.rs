@@ -125,7 +125,7 @@ impl Workspace {
     pub fn new(root: &Path) -> Result<Workspace> {
         if !root.exists() {
             let shown = root.display();
-            return Err(Error::new(Kind::Usage, format!("there is no workspace `{shown}`"))
+            return Err(Error::new(Kind::Host, format!("there is no workspace `{shown}`"))
                 .hint(format!("if that is the place, make it: `mkdir -p {shown}`")));
         }
         Ok(Workspace { root: fs_err::canonicalize(root)? })
