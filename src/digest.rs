@@ -22,7 +22,8 @@ impl Digest {
     /// The digest of what a reader yields until its end.
     pub fn of_reader(mut reader: impl Read) -> std::io::Result<Digest> {
         let mut hash = Sha256::new();
-        let mut buffer = vec![0; 256 * 1024];
+        // Enough for the speed of a large file, and little to set up for each of many small ones.
+        let mut buffer = vec![0; 32 * 1024];
         loop {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(Digest(hash.finalize().into())),

@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -77,6 +78,9 @@ pub struct Evaluated {
     pub passed: BTreeMap<String, String>,
     /// What it printed, which it should not.
     pub noise: String,
+    /// The recipe's own file, as it was when it was evaluated.
+    #[serde(skip)]
+    pub text: String,
     /// Every assignment, where it was asked for (`Setting::history`).
     #[serde(skip)]
     pub history: Vec<Assignment>,
@@ -173,9 +177,10 @@ pub fn texts_below(folder: &Path) -> Vec<String> {
 struct Worker<'a> {
     setting: &'a Setting<'a>,
     child: Child,
-    requests: ChildStdin,
-    answers: ChildStdout,
-    unread: Vec<u8>,
+    /// Bash's standard input. It also takes the word that an answer is whole.
+    requests: UnixStream,
+    /// What bash has written, in memory.
+    answers: std::fs::File,
     noise: std::fs::File,
     heard: u64,
     environment: Evaluated,
@@ -205,6 +210,10 @@ impl<'a> Worker<'a> {
     fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
         let scratch = tempfile::tempdir()?;
         let noise = tempfile::tempfile()?;
+        let answers = nix::sys::memfd::memfd_create("answers", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
+            .map_err(std::io::Error::from)?;
+        let answers = std::fs::File::from(answers);
+        let (requests, theirs) = UnixStream::pair()?;
         let mut command = Command::new("bash");
         command
             .args(["--norc", "--noprofile"])
@@ -217,23 +226,21 @@ impl<'a> Worker<'a> {
             .env("MK_EVALUATE", setting.runtime.evaluate())
             .env("MK_SCRATCH", scratch.path().join("names"))
             .env("MK_HISTORY", if setting.history { "1" } else { "" })
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(OwnedFd::from(theirs))
+            .stdout(answers.try_clone()?)
             .stderr(noise.try_clone()?)
             .process_group(0)
             .current_dir(setting.tree.root());
-        let mut child = command.spawn().map_err(|error| {
+        let child = command.spawn().map_err(|error| {
             Error::new(Kind::Host, format!("cannot run `bash`: {error}")).hint("install bash 5 or newer")
         })?;
-        let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Error::new(Kind::Internal, "bash was started without pipes"));
-        };
+        // It holds their end of the pair as well: it must be closed here for bash's end to show.
+        drop(command);
         let mut worker = Worker {
             setting,
             child,
             requests,
             answers,
-            unread: Vec::new(),
             noise,
             heard: 0,
             environment: Evaluated::default(),
@@ -270,55 +277,64 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Evaluates plain recipes in this very process, one after another: what each sets is taken away before the next.
-    /// Those that turn out not to be plain come back as `None`.
-    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain)]) -> Result<Vec<Option<Evaluated>>> {
+    /// Evaluates plain recipes in this very process, one after another. What one sets is taken away before another reads it,
+    /// and when all are done. Those that turn out not to be plain come back as `None`.
+    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain, String)]) -> Result<Vec<Option<Evaluated>>> {
         let mut script = String::new();
-        for (package, plain) in batch {
+        let (mut variables, mut functions) = (BTreeSet::new(), BTreeSet::new());
+        for (package, plain, _) in batch {
+            let stale: Vec<&str> =
+                plain.reads.iter().map(String::as_str).filter(|name| variables.contains(name)).collect();
+            if !stale.is_empty() {
+                script.push_str(&format!("unset -v {}\n", stale.join(" ")));
+            }
             let recipe = self.setting.tree.recipe(package.as_str());
-            let variables = plain.variables.join(" ");
             script.push_str(&format!(
-                "PKGNAME={package}\nif builtin source {}; then printf 'variables\\0'\ndeclare -p {variables}\nprintf '\\0'\n",
+                "PKGNAME={package}\nif builtin source {}; then printf '%s\\0' =",
                 quote(&recipe.to_string_lossy())
             ));
-            for (name, _) in &plain.functions {
-                script.push_str(&format!("printf 'text\\0'; declare -f {name}; printf '\\0'\n"));
+            for name in &plain.variables {
+                script.push_str(&format!(" \"${name}\""));
+                variables.insert(name.as_str());
             }
-            let names: Vec<&str> = plain.functions.iter().map(|(name, _)| name.as_str()).collect();
-            let names = names.join(" ");
-            script.push_str(&format!("fi; unset -v {variables}; unset -f {names}; printf 'recipe\\0\\0'\n"));
+            script.push_str("; declare -f");
+            for (name, _) in &plain.functions {
+                script.push_str(&format!(" {name}"));
+                functions.insert(name.as_str());
+            }
+            script.push_str("; fi; printf '\\0'\n");
         }
+        let all = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(" ");
+        script.push_str(&format!("unset -v {}; unset -f {}\n", all(variables), all(functions)));
         fs_err::write(&self.script, script)?;
         let path = self.script.to_string_lossy().into_owned();
-        let records = self.ask("=", &path, &[])?;
+        let answer = self.answer("=", &path, &[])?;
         let noise = self.heard_noise()?;
+        let mut fields = answer.split(|&byte| byte == 0).map(String::from_utf8_lossy);
         let mut found = Vec::with_capacity(batch.len());
-        let mut of_one: Vec<&(String, String)> = Vec::new();
-        for record in &records {
-            if record.0 != "recipe" {
-                of_one.push(record);
+        for (package, plain, text) in batch {
+            let (true, true) = (noise.is_empty(), fields.next().is_some_and(|field| field == "=")) else {
+                found.push(None);
                 continue;
+            };
+            let mut evaluated = Evaluated { text: text.clone(), ..Evaluated::default() };
+            for name in &plain.variables {
+                let value = fields.next().unwrap_or_default().into_owned();
+                evaluated.variables.insert(name.clone(), Variable { flags: "-".to_owned(), value });
             }
-            let Some((package, plain)) = batch.get(found.len()) else { break };
-            let mut evaluated = Evaluated::default();
-            let mut functions = plain.functions.iter();
-            for (word, value) in of_one.drain(..) {
-                if word == "variables" {
-                    evaluated.variables = declarations(value);
-                } else if let Some((name, line)) = functions.next() {
-                    let file = format!("pkg/{package}/build");
-                    let function = Function { file, line: *line, text: value.clone() };
-                    evaluated.functions.insert(name.clone(), function);
-                }
+            let texts = fields.next().unwrap_or_default();
+            let names: Vec<&str> = plain.functions.iter().map(|(name, _)| name.as_str()).collect();
+            let texts = functions_of(&texts, &names);
+            let whole = texts.is_some();
+            for ((name, line), text) in plain.functions.iter().zip(texts.unwrap_or_default()) {
+                let file = format!("pkg/{package}/build");
+                evaluated
+                    .functions
+                    .insert(name.clone(), Function { file, line: *line, text: text.to_owned() });
             }
-            let whole = evaluated.variables.len() == plain.variables.len()
-                && evaluated.functions.len() == plain.functions.len()
-                && evaluated.functions.values().all(|function| !function.text.is_empty())
-                && noise.is_empty();
             self.use_room_paths(&mut evaluated);
             found.push(whole.then_some(evaluated));
         }
-        found.resize(batch.len(), None);
         Ok(found)
     }
 
@@ -333,8 +349,8 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What a recipe's top level does, if it is so plain that it needs no process of its own.
-    fn plain(&self, package: &PackageName) -> Option<Plain> {
+    /// What a recipe's top level does, if it is so plain that it needs no process of its own, and the recipe's text.
+    fn plain(&self, package: &PackageName) -> Option<(Plain, String)> {
         if self.setting.history {
             return None;
         }
@@ -349,11 +365,14 @@ impl<'a> Worker<'a> {
         let theirs = |name: &str| {
             self.setting.library.contains_key(name) || self.environment.functions.contains_key(name)
         };
+        // These differ from one recipe to the next in one process, or from run to run.
+        let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";
         let taken = plain.variables.iter().any(|name| ours(name))
+            || plain.reads.iter().any(|name| moves(name))
             || plain.functions.iter().any(|(name, _)| theirs(name));
         let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
         let below = || texts_below(&self.setting.tree.package(package.as_str()));
-        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some(plain)
+        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some((plain, text))
     }
 
     /// Whether a name is one of the caller's environment that recipes may get.
@@ -416,6 +435,7 @@ impl<'a> Worker<'a> {
                 words.extend(self.setting.base.iter().map(|(name, value)| format!("{name}={value}")));
                 let set = self.environment.variables.iter().filter(|(_, variable)| !variable.is_array());
                 words.extend(set.map(|(name, variable)| format!("{name}={}", variable.value)));
+                words.push(format!("MK_ASK={}", MAKEFILE_VARIABLES.join(" ")));
             }
             let records = self.ask(package.as_str(), &readable.to_string_lossy(), &words)?;
             let noise = self.heard_noise()?;
@@ -442,6 +462,7 @@ impl<'a> Worker<'a> {
                     && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
                 let runs = if makefile { makefile_runs_programs } else { runs_programs };
                 evaluated.opaque = included || runs(&own) || runs(&more);
+                evaluated.text = own;
                 return Ok(evaluated);
             }
             texts.push_str(&more);
@@ -450,6 +471,20 @@ impl<'a> Worker<'a> {
 
     /// Sends one request and takes all records of its answer.
     fn ask(&mut self, package: &str, recipe: &str, words: &[String]) -> Result<Records> {
+        let answer = self.answer(package, recipe, words)?;
+        let mut fields =
+            answer.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
+        let mut records = Vec::new();
+        while let (Some(word), Some(value)) = (fields.next(), fields.next()) {
+            records.push((word, value));
+        }
+        Ok(records)
+    }
+
+    /// Sends one request and takes its answer.
+    ///
+    /// Bash writes each line by itself. So it writes to memory, which wakes nobody up, and says when it is done.
+    fn answer(&mut self, package: &str, recipe: &str, words: &[String]) -> Result<Vec<u8>> {
         let mut request = format!("{package}\0{recipe}\0");
         for word in words {
             request.push_str(word);
@@ -458,60 +493,48 @@ impl<'a> Worker<'a> {
         request.push('\0');
         let broken = |_| Error::new(Kind::Host, "bash ended while recipes were evaluated");
         self.requests.write_all(request.as_bytes()).map_err(broken)?;
-        let what = match package {
-            "" => "a `TOOLCHAIN` file".to_owned(),
-            "=" => "one of several recipes".to_owned(),
-            package => format!("`pkg/{package}/build`"),
-        };
-        let deadline = Instant::now() + self.setting.limit;
-        let mut records = Vec::new();
-        loop {
-            let (Some(word), Some(value)) = (self.field(deadline)?, self.field(deadline)?) else {
-                return match self.child.try_wait()? {
-                    None if Instant::now() >= deadline => Err(Error::new(
-                        Kind::Recipe,
-                        format!("{what} was not read to its end within {} s", self.setting.limit.as_secs()),
-                    )
-                    .hint("a recipe sets variables and defines functions; work belongs into the functions")),
-                    _ => {
-                        let noise = self.heard_noise()?;
-                        let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
-                        Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
-                    }
-                };
+        if !self.is_done(Instant::now() + self.setting.limit)? {
+            let what = match package {
+                "" => "a `TOOLCHAIN` file".to_owned(),
+                "=" => "one of several recipes".to_owned(),
+                package => format!("`pkg/{package}/build`"),
             };
-            if word == "end" {
-                return Ok(records);
-            }
-            records.push((word, value));
+            return match self.child.try_wait()? {
+                None => Err(Error::new(
+                    Kind::Recipe,
+                    format!("{what} was not read to its end within {} s", self.setting.limit.as_secs()),
+                )
+                .hint("a recipe sets variables and defines functions; work belongs into the functions")),
+                Some(_) => {
+                    let noise = self.heard_noise()?;
+                    let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
+                    Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
+                }
+            };
         }
+        let mut answer = Vec::new();
+        self.answers.rewind()?;
+        self.answers.read_to_end(&mut answer)?;
+        // Bash has the same place in it, and writes the next one from the start.
+        self.answers.set_len(0)?;
+        self.answers.rewind()?;
+        Ok(answer)
     }
 
-    /// The next NUL-ended field; `None` at the end of the stream or when the time is over.
-    fn field(&mut self, deadline: Instant) -> Result<Option<String>> {
-        let mut searched = 0;
+    /// Waits for the byte by which bash says that an answer is whole: `false` when it ended or the time is over.
+    fn is_done(&mut self, deadline: Instant) -> Result<bool> {
         loop {
-            if let Some(end) = self.unread[searched..].iter().position(|&byte| byte == 0) {
-                let rest = self.unread.split_off(searched + end + 1);
-                let mut field = std::mem::replace(&mut self.unread, rest);
-                field.pop();
-                return Ok(Some(String::from_utf8_lossy(&field).into_owned()));
-            }
-            searched = self.unread.len();
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left.as_millis().min(60_000)).unwrap_or(PollTimeout::MAX);
-            let mut fds = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [PollFd::new(self.requests.as_fd(), PollFlags::POLLIN)];
             match nix::poll::poll(&mut fds, timeout) {
-                Ok(0) if Instant::now() >= deadline => return Ok(None),
+                Ok(0) if Instant::now() >= deadline => return Ok(false),
                 Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(std::io::Error::from(error).into()),
             }
-            let mut buffer = [0; 65536];
-            match self.answers.read(&mut buffer)? {
-                0 => return Ok(None),
-                n => self.unread.extend_from_slice(&buffer[..n]),
-            }
+            // What a dead bash has not read of a request is told as an error.
+            return Ok(matches!(self.requests.read(&mut [0]), Ok(1)));
         }
     }
 
@@ -681,8 +704,8 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Variables that a recipe speaks with which is a makefile; of all others only make and its targets know.
-const MAKEFILE_VARIABLES: &[&str] = &[
+/// Variables that make is asked for where a recipe is a makefile; of all others only make and its targets know.
+pub const MAKEFILE_VARIABLES: &[&str] = &[
     "VERSION",
     "URL",
     "TARBALL",
@@ -692,6 +715,11 @@ const MAKEFILE_VARIABLES: &[&str] = &[
     "DESCRIPTION",
     "LICENSE",
     "HOSTTOOLS",
+    "REVISION",
+    "ARCHITECTURE",
+    "SECTION",
+    "MAINTAINER",
+    "RUNTIME_DEPENDS",
     "OPK_PACKAGES",
 ];
 
@@ -846,6 +874,28 @@ fn declarations(text: &str) -> BTreeMap<String, Variable> {
     found
 }
 
+/// Takes what one `declare -f` printed of several functions apart. `None` when one of them is not there, or when it cannot be
+/// told where one ends, because a text within them looks like the next one's beginning.
+fn functions_of<'t>(text: &'t str, names: &[&str]) -> Option<Vec<&'t str>> {
+    let mut found = Vec::with_capacity(names.len());
+    let mut rest = text;
+    for (at, name) in names.iter().enumerate() {
+        rest.starts_with(&format!("{name} () \n{{ \n")).then_some(())?;
+        let end = match names.get(at + 1) {
+            Some(next) => {
+                let beginning = format!("\n}}\n{next} () \n{{ \n");
+                let mut ends = rest.match_indices(&beginning).map(|(at, _)| at + 3);
+                ends.next().filter(|_| ends.next().is_none())?
+            }
+            None => rest.len(),
+        };
+        let (function, tail) = rest.split_at(end);
+        found.push(function);
+        rest = tail;
+    }
+    Some(found)
+}
+
 /// One value in bash's notation and what follows it. Arrays stay in their notation.
 fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
     let bytes = text.as_bytes();
@@ -965,7 +1015,7 @@ fn evaluate_some<'a>(
     let (mut batch, mut others) = (Vec::new(), Vec::new());
     for package in packages {
         match worker.as_ref().and_then(|ready| ready.plain(&package)) {
-            Some(plain) => batch.push((package, plain)),
+            Some((plain, text)) => batch.push((package, plain, text)),
             None => others.push(package),
         }
     }
@@ -979,7 +1029,7 @@ fn evaluate_some<'a>(
         Vec::new()
     });
     let mut found = found.into_iter();
-    for (package, _) in batch {
+    for (package, _, _) in batch {
         match found.next().flatten() {
             Some(evaluated) => results.push((package, Ok(evaluated))),
             None => others.push(package),
@@ -1128,6 +1178,18 @@ mod tests {
         assert!(!found.contains_key("D"));
         assert_eq!(found["E"].value, "two\nlines");
         assert_eq!(found["F"].value, "7");
+    }
+
+    #[test]
+    fn functions_are_taken_apart_where_that_is_certain() {
+        let (a, b) = ("a () \n{ \n    :\n}\n", "b () \n{ \n    x\n}\n");
+        let both = format!("{a}{b}");
+        assert_eq!(functions_of(&both, &["a", "b"]), Some(vec![a, b]));
+        assert_eq!(functions_of(b, &["b"]), Some(vec![b]));
+        assert_eq!(functions_of(b, &["a", "b"]), None);
+        assert_eq!(functions_of(a, &["a", "b"]), None);
+        let twice = format!("a () \n{{ \n    cat <<E\n}}\n{b}E\n\n}}\n{b}");
+        assert_eq!(functions_of(&twice, &["a", "b"]), None);
     }
 
     #[test]

@@ -3,11 +3,15 @@
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::event::{Event, Outcome};
 use crate::job::Job;
 use crate::schedule::{self, Node, NodeId, Wake};
+
+/// How long it waits before it looks around.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The executor that the schedule talks to: a thread for each node.
 pub struct Local<'scope, 'env, 'a> {
     scope: &'scope Scope<'scope, 'env>,
@@ -16,6 +20,8 @@ pub struct Local<'scope, 'env, 'a> {
     sender: Sender<Wake>,
     receiver: Receiver<Wake>,
     held: bool,
+    /// When it was last looked whether memory is short.
+    looked: Option<Instant>,
     running: usize,
     cancelled: bool,
 }
@@ -35,6 +41,7 @@ impl<'scope, 'env, 'a> Local<'scope, 'env, 'a> {
             sender: channel.0,
             receiver: channel.1,
             held: false,
+            looked: None,
             running: 0,
             cancelled: false,
         }
@@ -54,7 +61,16 @@ impl schedule::Executor for Local<'_, '_, '_> {
 
     fn wait(&mut self) -> Wake {
         loop {
-            let pressed = self.running > 0 && memory_is_short();
+            // The kernel's figure is of ten seconds: it tells nothing new with each node that ends.
+            let due = self.looked.is_none_or(|then| then.elapsed() >= PATIENCE);
+            let pressed = if self.running == 0 {
+                false
+            } else if due {
+                self.looked = Some(Instant::now());
+                memory_is_short()
+            } else {
+                self.held
+            };
             if pressed != self.held {
                 self.held = pressed;
                 if pressed {
@@ -63,7 +79,7 @@ impl schedule::Executor for Local<'_, '_, '_> {
                 }
                 return Wake::Hold(pressed);
             }
-            match self.receiver.recv_timeout(Duration::from_secs(1)) {
+            match self.receiver.recv_timeout(PATIENCE) {
                 Ok(Wake::Ended(id, end)) => {
                     self.running -= 1;
                     return Wake::Ended(id, end);

@@ -2,6 +2,7 @@
 //! Knows `digest`; the caller says where the memory lies on disk.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -77,7 +78,7 @@ const TICK: i128 = 10_000_000;
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, Known>>,
-    seen: Mutex<BTreeMap<PathBuf, Option<Stat>>>,
+    seen: Mutex<HashMap<OsString, Option<Stat>>>,
     /// Whether there is anything that is not saved.
     learnt: AtomicBool,
 }
@@ -122,6 +123,10 @@ impl FileDigests {
 
     /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.
     pub fn note(&self, path: &Path) {
+        if self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(path.as_os_str())
+        {
+            return;
+        }
         let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
         self.see(path, stat);
         if stat.is_some_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFLNK) {
@@ -134,12 +139,13 @@ impl FileDigests {
     fn see(&self, path: &Path, stat: Option<Stat>) {
         let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What was first seen counts: a change since then must show.
-        seen.entry(path.to_owned()).or_insert(stat);
+        seen.entry(path.as_os_str().to_owned()).or_insert(stat);
     }
 
     /// Every path that mattered so far, with what `lstat` said of it when it was first looked at.
     pub fn seen(&self) -> BTreeMap<PathBuf, Option<Stat>> {
-        self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.iter().map(|(path, stat)| (path.into(), *stat)).collect()
     }
 
     /// The digest of a file's content; `None` when there is no such file.
@@ -194,7 +200,7 @@ impl FileDigests {
         }
         if meta.is_dir() {
             let mut all = String::new();
-            for (name, line) in self.lines_of(path, tree)? {
+            for (name, line) in self.lines_of(path, tree, None)? {
                 all.push_str(&format!("{name}\0{line}\0"));
             }
             return Ok(Some(format!("folder {}", Digest::of(all))));
@@ -208,16 +214,19 @@ impl FileDigests {
         Ok(self.file(path)?.map(|digest| format!("{mode:o} {digest}")))
     }
 
-    /// The lines of what a folder holds, by name; folders below it are one line each.
-    pub fn folder(&self, path: &Path, tree: &Path) -> Result<Vec<(String, String)>> {
-        self.lines_of(path, Some(tree))
+    /// The lines of what a folder holds but for one name, by name; folders below it are one line each.
+    pub fn folder(&self, path: &Path, tree: &Path, but: Option<&str>) -> Result<Vec<(String, String)>> {
+        self.lines_of(path, Some(tree), but)
     }
 
-    fn lines_of(&self, path: &Path, tree: Option<&Path>) -> Result<Vec<(String, String)>> {
+    fn lines_of(&self, path: &Path, tree: Option<&Path>, but: Option<&str>) -> Result<Vec<(String, String)>> {
         self.note(path);
         let mut lines = Vec::new();
         for entry in fs_err::read_dir(path)? {
             let entry = entry?;
+            if but.is_some_and(|but| entry.file_name() == but) {
+                continue;
+            }
             let name = match entry.file_name().into_string() {
                 Ok(name) => name,
                 Err(raw) => raw.as_encoded_bytes().escape_ascii().to_string(),

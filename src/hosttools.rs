@@ -272,7 +272,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mkimage dumpimage", "u-boot-tools uboot-tools uboot-tools u-boot-tools"),
     ("swig", "swig"),
     ("xorriso", "xorriso xorriso libisoburn xorriso"),
-    ("depmod modinfo", "kmod"),
     ("flock getopt setsid", "util-linux"),
     ("hexdump", "bsdextrautils util-linux util-linux util-linux-misc"),
     ("xxd", "xxd vim-common vim xxd"),

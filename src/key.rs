@@ -1,8 +1,9 @@
 //! Keys: everything that can change a package's output, written down once, hashed and compared from the same text.
 //! Knows recipes and file digests; runs nothing.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fmt::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
 
@@ -90,15 +91,24 @@ impl Manifest {
 /// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (label, value) in &self.0 {
-            writeln!(f, "{} = {}", escape(label).replace(" = ", " \\= "), escape(value))?;
-        }
-        Ok(())
+        self.0.iter().try_for_each(|(label, value)| {
+            if label.contains('=') {
+                f.write_str(&escape(label).replace(" = ", " \\= "))?;
+            } else {
+                f.write_str(&escape(label))?;
+            }
+            f.write_str(" = ")?;
+            f.write_str(&escape(value))?;
+            f.write_char('\n')
+        })
     }
 }
 
-fn escape(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('\n', "\\n")
+fn escape(text: &str) -> Cow<'_, str> {
+    if memchr::memchr2(b'\\', b'\n', text.as_bytes()).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\\', "\\\\").replace('\n', "\\n"))
 }
 
 fn unescape(text: &str) -> Option<String> {
@@ -137,6 +147,8 @@ pub struct Ingredients<'a> {
     pub tree: &'a Tree,
     /// The configuration places, most specific first.
     pub places: &'a [PathBuf; 3],
+    /// The names that each of them holds.
+    pub listed: &'a [Vec<String>; 3],
     /// Variables a recipe may see: the driver's own and those of configuration.
     pub variables: &'a BTreeMap<String, String>,
     /// What the TOOLCHAIN files set: functions, and attributes of variables.
@@ -171,56 +183,45 @@ const DESCRIPTIVE: &[&str] = &[
 impl Ingredients<'_> {
     /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
     /// that it names, and in the library functions that any of these name.
-    pub fn reachable(&self, recipe: &Recipe) -> Result<BTreeSet<String>> {
-        let mut names = BTreeSet::new();
-        let mut fresh: Vec<String> = Vec::new();
-        let add = |names: &mut BTreeSet<String>, fresh: &mut Vec<String>, text: &str, of_helper: bool| {
-            for word in identifiers(text) {
-                if !names.contains(word) && !(of_helper && runtime::TOOLS.contains(&word)) {
-                    names.insert(word.to_owned());
-                    fresh.push(word.to_owned());
-                }
-            }
-        };
+    pub fn reachable(&self, recipe: &Recipe) -> BTreeSet<String> {
         let texts = self.texts(recipe);
-        for text in texts
-            .iter()
-            .map(String::as_str)
-            .chain(recipe.evaluated.variables.values().map(|v| v.value.as_str()))
-        {
-            add(&mut names, &mut fresh, text, false);
+        let beside = self.beside(recipe, &texts, true);
+        self.names(recipe, &texts, &beside).into_iter().map(str::to_owned).collect()
+    }
+
+    fn names<'t>(
+        &'t self,
+        recipe: &'t Recipe,
+        texts: &'t [Cow<'_, str>],
+        beside: &'t [String],
+    ) -> HashSet<&'t str> {
+        let mut names = HashSet::new();
+        let mut fresh: Vec<&str> = Vec::new();
+        let mut add = |fresh: &mut Vec<&'t str>, text: &'t str, of_helper: bool| {
+            let counts = |word: &&str| !(of_helper && runtime::TOOLS.contains(word));
+            fresh.extend(identifiers(text).filter(counts).filter(|word| names.insert(*word)));
+        };
+        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
+        for text in texts.iter().map(|text| &**text).chain(values) {
+            add(&mut fresh, text, false);
             for name in self.computed_helpers(text) {
-                add(&mut names, &mut fresh, name, false);
+                add(&mut fresh, name, false);
             }
         }
-        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
-        for text in others.chain([self.tree.package(recipe.name.as_str())]).flat_map(|f| texts_below(&f)) {
-            add(&mut names, &mut fresh, &text, false);
-        }
-        for place in self.places {
-            self.digests.note(place);
-            let named = |name: &str| texts.iter().any(|text| text.contains(name));
-            let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
-            let named = entries.map(|entry| entry.file_name()).filter(|name| named(&name.to_string_lossy()));
-            let looked_up = recipe.evaluated.lookups.iter().map(Into::into);
-            for name in named.chain(looked_up) {
-                self.digests.note(&place.join(&name));
-                if let Ok(text) = fs_err::read_to_string(place.join(name)) {
-                    add(&mut names, &mut fresh, &text, false);
-                }
-            }
+        for text in beside {
+            add(&mut fresh, text, false);
         }
         while let Some(name) = fresh.pop() {
-            let function = self.environment.functions.get(&name).map(|function| &function.text);
-            let variable = self.environment.variables.get(&name).map(|variable| &variable.value);
-            if let Some(text) = self.library.get(&name) {
-                add(&mut names, &mut fresh, text, true);
+            let function = self.environment.functions.get(name).map(|function| &function.text);
+            let variable = self.environment.variables.get(name).map(|variable| &variable.value);
+            if let Some(text) = self.library.get(name) {
+                add(&mut fresh, text, true);
             }
             for text in function.into_iter().chain(variable) {
-                add(&mut names, &mut fresh, text, false);
+                add(&mut fresh, text, false);
             }
         }
-        Ok(names)
+        names
     }
 
     /// Helpers whose names a text computes: all that begin with what stands before a `$`, as `run_` in `run_$KIND`.
@@ -235,34 +236,63 @@ impl Ingredients<'_> {
     }
 
     /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
-    fn texts(&self, recipe: &Recipe) -> Vec<String> {
-        let own = self.tree.recipe(recipe.name.as_str());
-        let sources = recipe.evaluated.sources.iter().map(|source| self.tree.root().join(source));
-        let files = std::iter::once(own).chain(sources).filter_map(|path| {
+    fn texts<'r>(&self, recipe: &'r Recipe) -> Vec<Cow<'r, str>> {
+        let mut texts: Vec<Cow<'r, str>> = vec![Cow::Borrowed(&recipe.evaluated.text)];
+        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
+        for source in &recipe.evaluated.sources {
+            let path = self.tree.root().join(source);
             self.digests.note(&path);
-            fs_err::read(path).ok()
-        });
-        let files = files.map(|text| String::from_utf8_lossy(&text).into_owned());
-        files.chain(recipe.functions().values().map(|function| function.text.clone())).collect()
+            if let Ok(text) = fs_err::read(path) {
+                texts.push(Cow::Owned(String::from_utf8_lossy(&text).into_owned()));
+            }
+        }
+        texts.extend(recipe.functions().values().map(|function| Cow::Borrowed(function.text.as_str())));
+        texts
+    }
+
+    /// The texts of files beside a recipe, unless its own folder is known to hold none, and of configuration that `texts` name.
+    fn beside(&self, recipe: &Recipe, texts: &[Cow<'_, str>], files: bool) -> Vec<String> {
+        let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
+        let folders = others.chain(files.then(|| self.tree.package(recipe.name.as_str())));
+        let mut beside: Vec<String> = folders.flat_map(|folder| texts_below(&folder)).collect();
+        for (place, listed) in self.places.iter().zip(self.listed) {
+            self.digests.note(place);
+            let named = |name: &&String| texts.iter().any(|text| mentions(text, name));
+            let looked_up = recipe.evaluated.lookups.iter();
+            for name in listed.iter().filter(named).chain(looked_up) {
+                self.digests.note(&place.join(name));
+                beside.extend(fs_err::read_to_string(place.join(name)));
+            }
+        }
+        beside
     }
 
     /// Files and folders of the tree, relative to it, that a recipe goes to by itself, past the helpers: what its text says
     /// after `$SCRIPTDIR/`, as far as that is plain. They are in its room, and all that they hold is an input.
     pub fn visited(&self, recipe: &Recipe) -> BTreeSet<PathBuf> {
-        let mut texts = String::new();
-        for variable in recipe.evaluated.variables.values() {
-            texts.push_str(&variable.value);
-            texts.push('\n');
+        self.visited_by(recipe, &self.texts(recipe))
+    }
+
+    fn visited_by(&self, recipe: &Recipe, texts: &[Cow<'_, str>]) -> BTreeSet<PathBuf> {
+        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
+        let may_be_named = |text: &str| text.contains("SCRIPTDIR") || text.contains("tree");
+        if !values.clone().chain(texts.iter().map(|text| &**text)).any(may_be_named) {
+            return BTreeSet::new();
         }
-        for text in self.texts(recipe) {
+        let mut all = String::new();
+        for value in values {
+            all.push_str(value);
+            all.push('\n');
+        }
+        for text in texts {
             let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
             let around = if recipe.evaluated.makefile { "\"'{}()" } else { "\"'{}" };
-            texts.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !around.contains(*c)));
+            all.extend(code.flat_map(|line| line.chars().chain(['\n'])).filter(|c| !around.contains(*c)));
         }
         let own = Path::new("pkg").join(recipe.name.as_str());
         let starts = ["SCRIPTDIR/".to_owned(), format!("{}/", room::TREE)];
-        let rests = starts.iter().flat_map(|start| texts.match_indices(start.as_str()));
-        let named = rests.filter_map(|(at, start)| plain_path(&texts[at + start.len()..]));
+        let rests = starts.iter().flat_map(|start| all.match_indices(start.as_str()));
+        let named = rests.filter_map(|(at, start)| plain_path(&all[at + start.len()..]));
         // Configuration is one thing, wherever in it a recipe looks.
         let whole =
             |path: PathBuf| match ["board", "product"].into_iter().find(|folder| path.starts_with(folder)) {
@@ -282,7 +312,11 @@ impl Ingredients<'_> {
     /// Everything but the outputs of other packages and what steps ask for while they run.
     pub fn manifest(&self, recipe: &Recipe) -> Result<Manifest> {
         let mut manifest = Manifest::default();
-        let names = self.reachable(recipe)?;
+        let texts = self.texts(recipe);
+        let but = (!recipe.evaluated.makefile).then_some("build");
+        let files = self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
+        let beside = self.beside(recipe, &texts, !files.is_empty());
+        let names = self.names(recipe, &texts, &beside);
         manifest.set("format", FORMAT);
         manifest.set("package", recipe.name.as_str());
         manifest.set("platform", self.platform);
@@ -294,22 +328,22 @@ impl Ingredients<'_> {
             // What the recipe says of itself is in place of what configuration says of all.
             let covered =
                 DESCRIPTIVE.contains(&name.as_str()) && recipe.evaluated.variables.contains_key(name);
-            if names.contains(name) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
+            if names.contains(name.as_str()) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
             }
         }
         for (name, text) in self.library {
-            if names.contains(name) && !runtime::core().contains(name) {
+            if names.contains(name.as_str()) && !runtime::core().contains(name) {
                 manifest.set(format!("helper {name}"), Digest::of(text).to_string());
             }
         }
         for (name, function) in &self.environment.functions {
-            if names.contains(name) {
+            if names.contains(name.as_str()) {
                 manifest.set(format!("function {name}"), &function.text);
             }
         }
-        let in_functions: BTreeSet<&str> = recipe
+        let in_functions: HashSet<&str> = recipe
             .functions()
             .iter()
             .filter(|(name, _)| *name != "check_update")
@@ -340,26 +374,24 @@ impl Ingredients<'_> {
             let digests: Vec<String> = source.digests.iter().map(Digest::to_string).collect();
             manifest.set(format!("archive {}", source.file), digests.join(" "));
         }
-        for (name, line) in self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root())? {
-            if name != "build" || recipe.evaluated.makefile {
-                manifest.set(format!("file {name}"), line);
-            }
+        for (name, line) in files {
+            manifest.set(format!("file {name}"), line);
         }
         for other in recipe.other_folders() {
-            for (name, line) in self.digests.folder(&self.tree.root().join(&other), self.tree.root())? {
-                if name != "build" {
-                    manifest.set(format!("file {}/{name}", other.display()), line);
-                }
+            for (name, line) in
+                self.digests.folder(&self.tree.root().join(&other), self.tree.root(), Some("build"))?
+            {
+                manifest.set(format!("file {}/{name}", other.display()), line);
             }
         }
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(name)?);
         }
-        for place in self.visited(recipe) {
+        for place in self.visited_by(recipe, &texts) {
             let line = self.digests.line(&self.tree.root().join(&place), self.tree.root())?;
             manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
         }
-        if self.texts(recipe).iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
+        if texts.iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
             manifest.set("lookup .", self.lookup(".")?);
         }
         for tool in recipe.host_tools() {
@@ -438,6 +470,13 @@ fn plain_path(text: &str) -> Option<PathBuf> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
+/// Whether a text names a file, and not only something whose name holds that of the file, as `TOOLCHAINPKG` does.
+fn mentions(text: &str, file: &str) -> bool {
+    let in_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.match_indices(file)
+        .any(|(at, _)| !text[..at].ends_with(in_a_name) && !text[at + file.len()..].starts_with(in_a_name))
+}
+
 /// A variable's attributes, where it has any, and value.
 fn described(flags: &str, value: &str) -> String {
     if flags == "-" { value.to_owned() } else { format!("({flags}) {value}") }
@@ -464,6 +503,16 @@ pub fn platform() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_named_by_its_whole_name() {
+        for text in ["cat TOOLCHAIN", "TOOLCHAIN", "\"$place/TOOLCHAIN\"", "TOOLCHAINPKG TOOLCHAIN"] {
+            assert!(mentions(text, "TOOLCHAIN"), "{text}");
+        }
+        for text in ["", "$TOOLCHAINPKG", "MY_TOOLCHAIN", "TOOLCHAIN2"] {
+            assert!(!mentions(text, "TOOLCHAIN"), "{text}");
+        }
+    }
 
     #[test]
     fn a_manifest_reads_back_and_tells_what_changed() {

@@ -123,6 +123,11 @@ pub struct Workspace {
 impl Workspace {
     /// Takes an existing folder.
     pub fn new(root: &Path) -> Result<Workspace> {
+        if !root.exists() {
+            let shown = root.display();
+            return Err(Error::new(Kind::Host, format!("there is no workspace `{shown}`"))
+                .hint(format!("if that is the place, make it: `mkdir -p {shown}`")));
+        }
         Ok(Workspace { root: fs_err::canonicalize(root)? })
     }
 

@@ -402,11 +402,11 @@ impl Subject<'_> {
             .map(|(from, word)| (*from, pattern(word)))
             .filter(|(_, parts)| !parts.is_empty())
             .collect();
-        let patched = self
-            .evaluated
-            .functions
-            .values()
-            .any(|function| identifiers(&function.text).any(|name| name == "apply_patches"));
+        let calls = |helper: &str| {
+            let mut functions = self.evaluated.functions.values();
+            functions.any(|function| identifiers(&function.text).any(|name| name == helper))
+        };
+        let (patched, serves) = (calls("apply_patches"), calls("rootfs_service"));
         let folder = self.recipe.path.parent().unwrap_or(Path::new(""));
         for file in self.files {
             let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -420,6 +420,7 @@ impl Subject<'_> {
             if prose
                 || taken
                 || (is_patch && patched && file.components().count() == 1)
+                || (serves && file.as_os_str() == "service")
                 || patterns.iter().any(is_named)
             {
                 continue;

@@ -230,11 +230,11 @@ pub fn versioned(url: &str, version: &str) -> Option<Versioned> {
 /// The address at which a folder of archives is listed.
 pub fn address(folder: &str) -> String {
     let folder = folder.trim_end_matches('/');
-    for host in ["https://downloads.sourceforge.net/project/", "http://downloads.sourceforge.net/project/"] {
-        if let Some((project, path)) =
-            folder.strip_prefix(host).map(|rest| rest.split_once('/').unwrap_or((rest, "")))
-        {
-            return format!("https://sourceforge.net/projects/{project}/files/{path}/");
+    for scheme in ["https", "http"] {
+        let host = format!("{scheme}://downloads.sourceforge.net/project/");
+        if let Some(rest) = folder.strip_prefix(&host) {
+            let (project, path) = rest.split_once('/').unwrap_or((rest, ""));
+            return format!("{scheme}://sourceforge.net/projects/{project}/files/{path}/");
         }
     }
     format!("{folder}/")

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::SystemTime;
 
 use crate::config::Settings;
@@ -31,6 +32,8 @@ pub struct Loaded {
     pub build_root: BuildRoot,
     /// Configuration places, most specific first.
     pub places: [PathBuf; 3],
+    /// The names that each of them holds.
+    pub listed: [Vec<String>; 3],
     /// Variables that recipes may see, as text.
     pub variables: BTreeMap<String, String>,
     /// What the TOOLCHAIN files set, with arrays and functions.
@@ -57,6 +60,7 @@ impl Loaded {
         Ingredients {
             tree: &self.tree,
             places: &self.places,
+            listed: &self.listed,
             variables: &self.variables,
             environment: &self.environment,
             runtime: self.runtime.digest,
@@ -85,6 +89,12 @@ impl Loaded {
             }
         })
     }
+}
+
+/// Names in `dir`.
+fn listed(dir: &std::path::Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// Packages of the root filesystem: what the `ROOTFS` files name.
@@ -325,10 +335,18 @@ fn read_how(
         workers: settings.jobs.min(8),
         history,
     };
-    let known = |name: &PackageName| tree.recipe(name.as_str()).is_file();
+    // Those that were looked for, and whether they are there: most are needed by several.
+    let there: Mutex<HashMap<PackageName, bool>> = Mutex::default();
+    let known = |name: &PackageName| {
+        let mut there = there.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match there.get(name) {
+            Some(known) => *known,
+            None => *there.entry(name.clone()).or_insert(tree.recipe(name.as_str()).is_file()),
+        }
+    };
     let needs = |name: &PackageName, evaluated: &Evaluated| -> Result<Vec<PackageName>> {
-        let recipe = Recipe::new(name.clone(), evaluated.clone())?;
-        for need in &recipe.depends {
+        let depends = Recipe::check(name, evaluated)?.1;
+        for need in &depends {
             if !known(need) {
                 let all = folders(&tree.packages());
                 let error = Error::new(
@@ -341,7 +359,7 @@ fn read_how(
                 });
             }
         }
-        Ok(if follow { recipe.depends } else { Vec::new() })
+        Ok(if follow { depends } else { Vec::new() })
     };
     let evaluation = evaluate::evaluate(&setting, goals, &needs)?;
     if follow && !evaluation.failed.is_empty() {
@@ -395,6 +413,7 @@ fn read_how(
         build_root: settings.workspace.build_root(board, product),
         board: board.to_owned(),
         product: product.to_owned(),
+        listed: places.each_ref().map(|place| listed(place)),
         places,
         variables,
         environment: evaluation.environment,

@@ -44,7 +44,7 @@ impl Job<'_> {
         }
         let began = Instant::now();
         let work = self.workshop.temporary.folder(recipe.name.as_str())?;
-        let reachable = self.planner.ingredients.reachable(recipe)?;
+        let reachable = self.planner.ingredients.reachable(recipe);
         let result = if self.in_rooms {
             self.build_in_room(place, &work, &reachable)
         } else {

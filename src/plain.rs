@@ -131,12 +131,20 @@ pub struct Plain {
     pub variables: Vec<String>,
     /// Functions that it defines, with their lines.
     pub functions: Vec<(String, u32)>,
+    /// Variables that it reads before it assigns them.
+    pub reads: Vec<String>,
 }
+
+/// Variables that change how bash reads or expands what follows. `LC_` and the like are among [`RESERVED`].
+const SPECIAL: &[&str] = &["POSIXLY_CORRECT", "GLOBIGNORE", "FUNCNEST"];
+
+/// What the names of variables begin with that are not a recipe's to set or to read.
+const RESERVED: &[&str] = &["mk_", "MK_", "BASH", "LC_"];
 
 impl Plain {
     /// `None`: the text has something else at its top level, or something that could end bash or leave traces.
     pub fn of(text: &str) -> Option<Plain> {
-        let mut plain = Plain { variables: Vec::new(), functions: Vec::new() };
+        let mut plain = Plain { variables: Vec::new(), functions: Vec::new(), reads: Vec::new() };
         let mut lines = text.lines().zip(1_u32..);
         while let Some((line, number)) = lines.next() {
             let line = line.trim_end_matches([' ', '\t']);
@@ -149,15 +157,25 @@ impl Plain {
                 continue;
             }
             let (name, value) = line.split_once('=')?;
-            let name = name.strip_suffix('+').unwrap_or(name);
-            let reserved = ["mk_", "MK_", "BASH"].iter().any(|start| name.starts_with(start));
-            if !is_name(name) || reserved || !is_word(value) {
+            let (name, adds) = name.strip_suffix('+').map_or((name, false), |name| (name, true));
+            if !is_name(name) || SPECIAL.contains(&name) || !is_word(value) {
                 return None;
             }
-            plain.variables.push(name.to_owned());
+            for read in expansions(value)?.into_iter().chain(adds.then_some(name)) {
+                let known = |names: &[String]| names.iter().any(|known| known == read);
+                if !known(&plain.variables) && !known(&plain.reads) {
+                    plain.reads.push(read.to_owned());
+                }
+            }
+            if !plain.variables.iter().any(|known| known == name) {
+                plain.variables.push(name.to_owned());
+            }
+        }
+        let reserved = |name: &String| name == "_" || RESERVED.iter().any(|start| name.starts_with(start));
+        if plain.variables.iter().chain(&plain.reads).any(reserved) {
+            return None;
         }
         plain.variables.sort();
-        plain.variables.dedup();
         plain.functions.sort();
         let twice = plain.functions.windows(2).any(|pair| pair[0].0 == pair[1].0);
         (!twice && !plain.variables.is_empty() && !plain.functions.is_empty()).then_some(plain)
@@ -172,8 +190,7 @@ fn is_name(text: &str) -> bool {
 /// Whether the right side of an assignment is one word on one line, perhaps with a comment behind it, that runs nothing
 /// and sets nothing.
 fn is_word(text: &str) -> bool {
-    let busy = ["$(", "${!", ":=", ":?"];
-    if text.contains(['`', '\\', '\r']) || busy.iter().any(|part| text.contains(part)) {
+    if text.contains(['`', '\\', '\r']) {
         return false;
     }
     let mut quote = None;
@@ -194,6 +211,25 @@ fn is_word(text: &str) -> bool {
     quote.is_none()
 }
 
+/// The variables that a word expands, in order; `None` where an expansion may do more than read one, or reads what is no
+/// variable of that name.
+fn expansions(text: &str) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    for (at, _) in text.match_indices('$') {
+        let rest = &text[at + 1..];
+        let (braces, rest) = rest.strip_prefix('{').map_or((false, rest), |rest| (true, rest));
+        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len());
+        let (name, rest) = rest.split_at(end);
+        let reads =
+            !braces || ["}", "%", "#", "/", "^", ",", ":-", ":+"].iter().any(|op| rest.starts_with(op));
+        if !is_name(name) || !reads {
+            return None;
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,12 +240,24 @@ mod tests {
         let plain = Plain::of(text).unwrap();
         assert_eq!(plain.variables, ["SRCDIR", "URL", "VERSION"]);
         assert_eq!(plain.functions, [("build".to_owned(), 6), ("prepare".to_owned(), 10)]);
+        assert!(plain.reads.is_empty());
+        let reads = Plain::of("B=\"$A-${C%.*}$B\"\nA=$B${A}\nD+=x\nf() {\n}\n").unwrap().reads;
+        assert_eq!(reads, ["A", "C", "B", "D"]);
         for other in [
             "V=1 cmd",
             "V=$(x)",
             "V=\"a",
             "source x",
             "V=${A:=1}",
+            "V=${A=1}",
+            "V=${A:B=1}",
+            "V=\"$[A=1]\"",
+            "V=$_",
+            "V=$1",
+            "V=$?",
+            "V=$BASHPID",
+            "POSIXLY_CORRECT=1",
+            "LC_CTYPE=C",
             "export V=1",
             "if :; then",
             "V=1; W=2",

@@ -100,7 +100,7 @@ impl Planner<'_> {
                 }
                 _ => {
                     let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
-                    let changes = self.changes(&recipe.name, &now);
+                    let changes = last.as_ref().map(|last| differences(last, &now)).unwrap_or_default();
                     let reason = match (&last, changes.as_slice()) {
                         (None, _) if sets.is_none() => "never built".to_owned(),
                         (None, _) => "not in the store with these inputs".to_owned(),
@@ -189,8 +189,7 @@ impl Planner<'_> {
     ///
     /// `now` may lack what is known only later: other packages' outputs, and what steps ask for while they run.
     pub fn changes(&self, package: &PackageName, now: &Manifest) -> Vec<String> {
-        let Some(last) = self.last(package) else { return Vec::new() };
-        last.filter(|label| now.get(label).is_some() || !is_late(label)).changes(now)
+        self.last(package).map(|last| differences(&last, now)).unwrap_or_default()
     }
 
     /// The manifest of the result that this build root used last.
@@ -198,6 +197,10 @@ impl Planner<'_> {
         let path = self.build_root.state().join("manifest").join(package.as_str());
         fs_err::read_to_string(path).ok().map(|text| Manifest::parse(&text))
     }
+}
+
+fn differences(last: &Manifest, now: &Manifest) -> Vec<String> {
+    last.filter(|label| now.get(label).is_some() || !is_late(label)).changes(now)
 }
 
 /// Ingredients that are known only when dependencies are built or steps have run.

@@ -42,6 +42,12 @@ pub const CONTRACT: &[&str] = &["VERSION", "URL", "TARBALL", "SHA256SUM", "SRCDI
 impl Recipe {
     /// Checks what a recipe says. Errors name the recipe and the variable.
     pub fn new(name: PackageName, evaluated: Evaluated) -> Result<Recipe> {
+        let (source, depends) = Recipe::check(&name, &evaluated)?;
+        Ok(Recipe { name, evaluated, source, depends })
+    }
+
+    /// The archive and the dependencies that a recipe says.
+    pub fn check(name: &PackageName, evaluated: &Evaluated) -> Result<(Option<Source>, Vec<PackageName>)> {
         let wrong = |text: String| Error::new(Kind::Recipe, format!("pkg/{name}/build: {text}"));
         for variable in CONTRACT {
             if evaluated.variables.get(*variable).is_some_and(crate::evaluate::Variable::is_array) {
@@ -53,7 +59,7 @@ impl Recipe {
         let mut depends = Vec::new();
         for word in evaluated.get("DEPENDS").split_whitespace() {
             let need = PackageName::new(word).map_err(|e| wrong(format!("DEPENDS: {}", e.message)))?;
-            if need == name {
+            if need == *name {
                 return Err(wrong("DEPENDS names the package itself".to_owned()));
             }
             depends.push(need);
@@ -62,9 +68,9 @@ impl Recipe {
         depends.dedup();
         let source = match evaluated.get("TARBALL").trim() {
             "" => None,
-            file => Some(source(file, &evaluated).map_err(|e| e.context(format!("pkg/{name}/build")))?),
+            file => Some(source(file, evaluated).map_err(|e| e.context(format!("pkg/{name}/build")))?),
         };
-        Ok(Recipe { name, evaluated, source, depends })
+        Ok((source, depends))
     }
 
     /// `VERSION`, or nothing.

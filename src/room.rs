@@ -41,7 +41,7 @@ use nix::mount::{MntFlags, MsFlags};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
 };
-use nix::unistd::ForkResult;
+use nix::unistd::{ForkResult, UnlinkatFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -280,6 +280,12 @@ impl RoomServer {
 
 /// Empties an overlay's `work` folder, as far as possible.
 pub fn clear_work(work: &Path) {
+    // What the kernel leaves of a `volatile` overlay.
+    for known in ["work/incompat/volatile/dirty", "work/incompat/volatile", "work/incompat", "work"] {
+        let flag =
+            if known.ends_with("dirty") { UnlinkatFlags::NoRemoveDir } else { UnlinkatFlags::RemoveDir };
+        let _ = nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, &work.join(known), flag);
+    }
     for inner in ["work", "index"] {
         let _ = remove_folder(&work.join(inner));
     }

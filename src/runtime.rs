@@ -117,8 +117,24 @@ pub fn core_digest() -> Digest {
 
 /// The words of a bash text that can be names of variables or functions.
 pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .filter(|word| word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_'))
+    let mut rest = text;
+    // By bytes: every text of every recipe goes through here.
+    std::iter::from_fn(move || {
+        loop {
+            let start = rest.bytes().position(is_word)?;
+            let end = rest.as_bytes()[start..].iter().position(|&byte| !is_word(byte));
+            let end = end.map_or(rest.len(), |length| start + length);
+            let word = &rest[start..end];
+            rest = &rest[end..];
+            if !word.as_bytes()[0].is_ascii_digit() {
+                return Some(word);
+            }
+        }
+    })
+}
+
+fn is_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 impl Runtime {

@@ -132,7 +132,7 @@ impl Job<'_> {
                 for part in ["layer", "work", "report", "root"] {
                     fs_err::create_dir(work.join(part))?;
                 }
-                let reachable = self.planner.ingredients.reachable(recipe)?;
+                let reachable = self.planner.ingredients.reachable(recipe);
                 let places = Places::in_room();
                 let to = places.source(recipe);
                 let prelude = step::prelude(self.loaded, recipe, &places, &reachable);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{quote, without_carriage_returns};
+use crate::evaluate::{MAKEFILE_VARIABLES, quote, without_carriage_returns};
 use crate::event::Frame;
 use crate::filedigest::link_into;
 use crate::layout::room as inside;
@@ -117,6 +117,9 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BT
     let read =
         if recipe.evaluated.makefile { places.runtime.join(MAKEFILE_NAME) } else { package.join("build") };
     set("MK_RECIPE", &read.to_string_lossy());
+    if recipe.evaluated.makefile {
+        set("MK_ASK", &MAKEFILE_VARIABLES.join(" "));
+    }
     for (name, variable) in &loaded.environment.variables {
         if reachable.contains(name) {
             let value = if variable.is_array() { variable.value.clone() } else { quote(&variable.value) };
@@ -212,8 +215,7 @@ pub fn tree_mounts(
     let folder = Path::new("pkg").join(recipe.name.as_str());
     let own = shown(loaded.tree.package(recipe.name.as_str()), loaded.tree.root(), report)?;
     let mut mounts = vec![bind(own, tree.join(&folder), false)];
-    let text = fs_err::read_to_string(loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
-    if let Some(text) = without_carriage_returns(&text) {
+    if let Some(text) = without_carriage_returns(&recipe.evaluated.text) {
         mounts.push(Mount::File { to: tree.join(&folder).join("build"), text });
     }
     let mut others = recipe.other_folders();
@@ -253,10 +255,13 @@ pub fn tree_mounts(
 /// A folder as a room shows it: itself, or, when links in it lead to other parts of the tree, which a room does not
 /// show, a copy beside `report` that has in their place what is there.
 fn shown(folder: PathBuf, tree: &Path, report: &Path) -> Result<PathBuf> {
+    let entries = walkdir::WalkDir::new(&folder).min_depth(1).into_iter().flatten();
+    let links: Vec<PathBuf> = entries.filter(|e| e.path_is_symlink()).map(|e| e.path().to_owned()).collect();
+    if links.is_empty() {
+        return Ok(folder);
+    }
     let real = fs_err::canonicalize(&folder)?;
     let leads_out = |path: &Path| link_into(path, tree).filter(|there| !there.starts_with(&real));
-    let entries = walkdir::WalkDir::new(&real).min_depth(1).into_iter().flatten();
-    let links: Vec<PathBuf> = entries.filter(|e| e.path_is_symlink()).map(|e| e.path().to_owned()).collect();
     if !links.iter().any(|link| leads_out(link).is_some()) {
         return Ok(folder);
     }

@@ -163,6 +163,7 @@ fn a_known_manifest_has_a_known_key() {
     let ingredients = Ingredients {
         tree: &tree,
         places: &places,
+        listed: &Default::default(),
         variables: &BTreeMap::from([text("BOARD", "b"), text("PRODUCT", "p"), text("NUMJOBS", "8")]),
         environment: &Evaluated::default(),
         runtime: mk::digest::Digest::of("runtime"),

@@ -16,9 +16,19 @@ fn lint(recipe: &str, files: &[(&str, &str)]) -> String {
 #[test]
 fn a_sound_recipe_passes() {
     let recipe = "VERSION=1\nPROGRAMS=\"a b\"\nprepare() {\n\tapply_patches\n}\nbuild() {\n\tlocal x\n\tx=$(pwd)\n\
-                  \tmake -j \"$NUMJOBS\" $PROGRAMS \"$x\" ${GCC_CPUX:-}\n\tcp \"$SCRIPTDIR/pkg/$PKGNAME/foo.config\" .config\n}\n";
+                  \tmake -j \"$NUMJOBS\" $PROGRAMS \"$x\" ${GCC_CPUX:-}\n\tcp \"$SCRIPTDIR/pkg/$PKGNAME/foo.config\" .config\n}\n\
+                  deploy() {\n\trootfs_config \"$2\" foo.conf etc\n\trootfs_service \"$2\"\n}\n";
     assert_eq!(
-        lint(recipe, &[("pkg/foo/foo.config", ""), ("pkg/foo/a.patch", ""), ("pkg/foo/README", "")]),
+        lint(
+            recipe,
+            &[
+                ("pkg/foo/foo.config", ""),
+                ("pkg/foo/foo.conf", ""),
+                ("pkg/foo/service", ""),
+                ("pkg/foo/a.patch", ""),
+                ("pkg/foo/README", "")
+            ]
+        ),
         ""
     );
 }

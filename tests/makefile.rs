@@ -21,6 +21,7 @@ VERSION = 1.0
 DEPENDS = toolchain
 DESCRIPTION = Says hello
 OPK_PACKAGES = hello libhello libhello-dev
+REVISION = 2
 
 build: $(OPK_WORK_AREA)/build
 
@@ -79,16 +80,16 @@ fn the_targets_build_and_install_make_the_deploy_folder_from_the_data_of_all_bin
             "hello",
             "deploy",
             "
-			install -D tmp/hello tmp/hello.data/bin/hello
-			install -D -m 644 tmp/libhello.so.1 tmp/libhello.data/lib/libhello.so.1
-			install -D -m 644 tmp/src/hello.h tmp/libhello-dev.data/include/hello.h
-			ln -s libhello.so.1 tmp/libhello-dev.data/libhello.so
-			",
+            install -D tmp/hello tmp/hello.data/bin/hello
+            install -D -m 644 tmp/libhello.so.1 tmp/libhello.data/lib/libhello.so.1
+            install -D -m 644 tmp/src/hello.h tmp/libhello-dev.data/include/hello.h
+            ln -s libhello.so.1 tmp/libhello-dev.data/libhello.so
+            ",
         );
         tree.mk("plan tiny demo hello").is("
-			reuse  toolchain
-			reuse  hello 1.0
-		");
+            reuse  toolchain
+            reuse  hello 1.0
+        ");
     }
 }
 
@@ -116,40 +117,40 @@ install:
             "build",
             &format!(
                 "
-			AR=any-linux-musl-ar
-			AS=any-linux-musl-as
-			CC=any-linux-musl-gcc
-			CPP=any-linux-musl-cpp
-			CXX=any-g++ -x
-			LD=any-linux-musl-ld
-			NM=any-linux-musl-nm
-			OBJCOPY=any-linux-musl-objcopy
-			OBJDUMP=any-linux-musl-objdump
-			OPK_BINARY_VERSION=1.2-3
-			OPK_BUILD_ARCH={cpu}-linux-gnu
-			OPK_BUILD_ARCH_CPU={cpu}
-			OPK_BUILD_ARCH_GNU={build}
-			OPK_BUILD_ARCH_KERNEL=linux
-			OPK_BUILD_ARCH_LIBS=gnu
-			OPK_BUILD_PLAT=generic
-			OPK_HOST_ARCH=any-linux-musl
-			OPK_HOST_ARCH_CPU=any
-			OPK_HOST_ARCH_GNU=any-linux-musl
-			OPK_HOST_ARCH_KERNEL=linux
-			OPK_HOST_ARCH_LIBS=musl
-			OPK_PACKAGES=a
-			OPK_SOURCE=a
-			OPK_SOURCE_VERSION=1.2-3
-			OPK_SOURCE_VERSION_UPSTREAM=1.2-3
-			OPK_WORK_AREA=/mk/root/build/tmp
-			RANLIB=any-linux-musl-ranlib
-			READELF=any-linux-musl-readelf
-			SIZE=any-linux-musl-size
-			STRINGS=any-linux-musl-strings
-			STRIP=any-linux-musl-strip
-			TARGET=any-linux-musl
-			CC is any-linux-musl-gcc, of environment
-			"
+            AR=any-linux-musl-ar
+            AS=any-linux-musl-as
+            CC=any-linux-musl-gcc
+            CPP=any-linux-musl-cpp
+            CXX=any-g++ -x
+            LD=any-linux-musl-ld
+            NM=any-linux-musl-nm
+            OBJCOPY=any-linux-musl-objcopy
+            OBJDUMP=any-linux-musl-objdump
+            OPK_BINARY_VERSION=1.2-3
+            OPK_BUILD_ARCH={cpu}-linux-gnu
+            OPK_BUILD_ARCH_CPU={cpu}
+            OPK_BUILD_ARCH_GNU={build}
+            OPK_BUILD_ARCH_KERNEL=linux
+            OPK_BUILD_ARCH_LIBS=gnu
+            OPK_BUILD_PLAT=generic
+            OPK_HOST_ARCH=any-linux-musl
+            OPK_HOST_ARCH_CPU=any
+            OPK_HOST_ARCH_GNU=any-linux-musl
+            OPK_HOST_ARCH_KERNEL=linux
+            OPK_HOST_ARCH_LIBS=musl
+            OPK_PACKAGES=a
+            OPK_SOURCE=a
+            OPK_SOURCE_VERSION=1.2-3
+            OPK_SOURCE_VERSION_UPSTREAM=1.2-3
+            OPK_WORK_AREA=/mk/root/build/tmp
+            RANLIB=any-linux-musl-ranlib
+            READELF=any-linux-musl-readelf
+            SIZE=any-linux-musl-size
+            STRINGS=any-linux-musl-strings
+            STRIP=any-linux-musl-strip
+            TARGET=any-linux-musl
+            CC is any-linux-musl-gcc, of environment
+            "
             ),
         );
     }
@@ -158,12 +159,12 @@ install:
 #[test]
 fn what_the_text_names_is_in_the_environment_and_the_rest_makes_no_difference() {
     let tree = Tree::new()
-		.board("other")
-		.file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\nFLAGS='-O1 -g'\n")
-		.file("board/other/TOOLCHAIN", "TARGET=any-linux-musl\nFLAGS=-O2\n")
-		.package("a", "#! /usr/bin/make -f\nVERSION = $(OS_NAME)-1\nbuild:\n\t@echo $(VERSION) $(PKGNAME) $(GIVEN)\ninstall:\n\tmkdir tmp/a.data\n")
-		.package("b", "#! /usr/bin/make -f\nbuild:\n\t@echo $(FLAGS) $(BOARD) $(OPK_HOST_PLAT) $(NUMJOBS)\ninstall:\n\tmkdir tmp/b.data\n")
-		.env("GIVEN", "by the caller");
+        .board("other")
+        .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\nFLAGS='-O1 -g'\n")
+        .file("board/other/TOOLCHAIN", "TARGET=any-linux-musl\nFLAGS=-O2\n")
+        .package("a", "#! /usr/bin/make -f\nVERSION = $(OS_NAME)-1\nbuild:\n\t@echo $(VERSION) $(PKGNAME) $(GIVEN)\ninstall:\n\tmkdir tmp/a.data\n")
+        .package("b", "#! /usr/bin/make -f\nbuild:\n\t@echo $(FLAGS) $(BOARD) $(OPK_HOST_PLAT) $(NUMJOBS)\ninstall:\n\tmkdir tmp/b.data\n")
+        .env("GIVEN", "by the caller");
     tree.builds("a b").logs("a", "build", "Pygos-1 a by the caller\n").logs(
         "b",
         "build",
@@ -171,8 +172,8 @@ fn what_the_text_names_is_in_the_environment_and_the_rest_makes_no_difference() 
     );
     // Both boards share what names neither of them.
     tree.mk("plan other demo a b").is("
-		reuse  a Pygos-1
-		build  b          (never built)
+        reuse  a Pygos-1
+        build  b          (never built)
 	");
 }
 
@@ -215,9 +216,9 @@ install:
 #[test]
 fn every_file_that_make_reads_is_an_input() {
     let tree = Tree::new()
-		.file("pkg/a/own.mk", "OWN = own\n")
-		.file("scripts/common.mk", "COMMON = common\n")
-		.package("a", "#! /usr/bin/make -f\ninclude own.mk $(SCRIPTDIR)/scripts/common.mk\nVERSION = $(OWN)-$(COMMON)\nbuild:\n\t@echo $(VERSION)\ninstall:\n\tmkdir tmp/a.data\n");
+        .file("pkg/a/own.mk", "OWN = own\n")
+        .file("scripts/common.mk", "COMMON = common\n")
+        .package("a", "#! /usr/bin/make -f\ninclude own.mk $(SCRIPTDIR)/scripts/common.mk\nVERSION = $(OWN)-$(COMMON)\nbuild:\n\t@echo $(VERSION)\ninstall:\n\tmkdir tmp/a.data\n");
     tree.builds("a").logs("a", "build", "own-common\n");
     tree.write("scripts/common.mk", "COMMON = new\n");
     tree.mk("plan tiny demo a").is("build  a own-new  (VERSION: own-common → own-new)\n");
@@ -294,7 +295,7 @@ fn a_data_folder_may_bring_its_own_list_for_the_image() {
 #[test]
 fn its_own_targets_run_in_turn_and_makes_below_share_the_jobs() {
     let tree = Tree::new().env("MK_JOBS", "3").package("a", "#! /usr/bin/make -f\nbuild: first second\nfirst:\n\t@$(MAKE) --version >/dev/null; echo first\nsecond:\n\t@echo second\n\t@$(MAKE) --no-print-directory -f sub.mk\ninstall:\n\tmkdir tmp/a.data\n")
-		.file("pkg/a/sub.mk", "all:\n\t@case '$(MAKEFLAGS)' in *--jobserver-auth*) echo shared;; esac\n");
+        .file("pkg/a/sub.mk", "all:\n\t@case '$(MAKEFLAGS)' in *--jobserver-auth*) echo shared;; esac\n");
     tree.builds("a").logs("a", "build", "first\nsecond\nshared\n");
 }
 
@@ -302,12 +303,13 @@ fn its_own_targets_run_in_turn_and_makes_below_share_the_jobs() {
 fn the_commands_that_explain_a_package_know_makefiles() {
     let tree = with_hello(Tree::new()).package("release-tiny", "DEPENDS=hello\n");
     tree.mk("show tiny demo hello").is("
-		hello 1.0: Says hello
+        hello 1.0: Says hello
 
-		DEPENDS       pkg/hello/build:4  toolchain
-		DESCRIPTION   pkg/hello/build:5  Says hello
-		OPK_PACKAGES  pkg/hello/build:6  hello libhello libhello-dev
-		VERSION       pkg/hello/build:3  1.0
+        DEPENDS       pkg/hello/build:4  toolchain
+        DESCRIPTION   pkg/hello/build:5  Says hello
+        OPK_PACKAGES  pkg/hello/build:6  hello libhello libhello-dev
+        REVISION      pkg/hello/build:7  2
+        VERSION       pkg/hello/build:3  1.0
 	");
     tree.builds("hello");
     tree.write("pkg/hello/build", &HELLO.replace("1.0", "1.1"));
@@ -315,13 +317,13 @@ fn the_commands_that_explain_a_package_know_makefiles() {
     tree.mk("log hello deploy").has("install -D tmp/hello tmp/hello.data/bin/hello");
     let mut command = tree.command(&["shell", "--fresh", "tiny", "demo", "hello"]);
     fs_err::write(tree.at("input"), "build \"$1\" \"$2\" >/dev/null\nls tmp\n").unwrap();
-    command.stdin(std::fs::File::open(tree.at("input")).unwrap());
+    command.stdin(fs_err::File::open(tree.at("input")).unwrap().into_parts().0);
     tree.run(&mut command).has("build\nhello\nlibhello.so.1\nsrc\n");
     tree.write("pkg/hello/old.conf", "");
     tree.write("pkg/hello/build", &HELLO.replace("touch $@", "make -j8 -C tmp/src"));
     tree.mk("lint --no-shellcheck hello")
         .has(
-            "pkg/hello/build:13: make-jobs: `make` cannot share the jobs of all packages here; say `$(MAKE)`",
+            "pkg/hello/build:14: make-jobs: `make` cannot share the jobs of all packages here; say `$(MAKE)`",
         )
         .has("pkg/hello/build:1: unused-file: nothing names the file `old.conf`");
 }
@@ -330,9 +332,9 @@ fn the_commands_that_explain_a_package_know_makefiles() {
 fn bash_recipes_have_the_toolchain_s_variables_where_they_name_them_but_programs_do_not() {
     for tree in Tree::both() {
         let tree = with_toolchain(tree)
-			.env("CC", "the caller's")
-			.package("a", "build() {\n\techo \"$CC $STRIP [$(env | grep -c '^CC=')]\"\n\texport CC\n\tenv | grep '^CC='\n}\n")
-			;
+            .env("CC", "the caller's")
+            .package("a", "build() {\n\techo \"$CC $STRIP [$(env | grep -c '^CC=')]\"\n\texport CC\n\tenv | grep '^CC='\n}\n")
+            ;
         tree.builds("a");
         tree.logs("a", "build", "any-linux-musl-gcc any-linux-musl-strip [0]\nCC=any-linux-musl-gcc\n");
         tree.write("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\nSTRIP=true\n");

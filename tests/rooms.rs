@@ -83,7 +83,7 @@ fn what_a_package_did_not_declare_is_not_there() {
                 	local place tree="$SCRIPTDIR"
                 	for place in "$TCDIR/bin" "$TCDIR/$TARGET/include" "$PKGDEPLOYDIR/other" "$PKGDEPLOYDIR/user" \
                 		"$tree/pkg/other" "$tree/scripts" "$tree/board" "$tree/product" \
-                		"{home}" "{workspace}" /root /home /var /opt /srv /sys; do
+                		"{home}" "{workspace}" /root /home /var /srv /sys; do
                 		[ ! -e "$place" ] || echo "$place is there"
                 	done
                 	find "$HOME" -mindepth 1

@@ -2,7 +2,9 @@
 
 mod harness;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use harness::Tree;
 
@@ -169,7 +171,10 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              \tdebugfs -R 'ls -l /bin' image.ext4 2>/dev/null\n\tdebugfs -R 'stat /dev/tty' image.ext4 2>/dev/null | grep Device\n\
              \tunsquashfs -lln image.squashfs; } | tr -s ' ' | sed 's/^ //'\n}\n",
         );
-        tree.builds("images").logs("images", "build", "\
+        tree.builds("images").logs(
+            "images",
+            "build",
+            "\
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./\n\
              drwxr-xr-x 0/0 0 2020-01-01 00:00 ./bin/\n\
              -rwsr-x--- 12/34 2 2020-01-01 00:00 ./bin/a tool\n\
@@ -197,7 +202,8 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
              drwxr-xr-x 0/0 26 2020-01-01 00:00 squashfs-root/dev\n\
              crw--w---- 0/5 4, 5 2020-01-01 00:00 squashfs-root/dev/tty\n\
              drwxrwxrwt 0/0 3 2020-01-01 00:00 squashfs-root/tmp\n\
-             ");
+             ",
+        );
     }
 }
 
@@ -447,4 +453,30 @@ fn who_may_come_in_as_root_is_in_a_file_that_is_root_s_alone() {
     let list = tree.deployed("basefiles", "rootfs_files.txt");
     let root: Vec<&str> = list.lines().filter(|line| line.starts_with("root")).collect();
     assert_eq!(root, ["root m 700 0 0", "root/.ssh m 700 0 0", "root/.ssh/authorized_keys m 600 0 0"]);
+}
+
+#[test]
+fn services_come_after_what_they_need_and_a_circle_is_told() {
+    let root = tempfile::tempdir().unwrap();
+    let service = |name: &str, needs: &str| {
+        let path = root.path().join("etc/service").join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(&path, format!("#!/bin/sh\n{needs}\n")).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let order = || {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files/order");
+        let output = Command::new("sh").arg(script).arg(root.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace('\n', " ");
+        (text(&output.stdout), text(&output.stderr), output.status.code())
+    };
+    service("web", "# needs: names clock");
+    service("names", "# needs: net");
+    service("net", "");
+    service("clock", "");
+    fs_err::write(root.path().join("etc/init.conf"), "SERVICES=\"web net\"\n").unwrap();
+    assert_eq!(order(), ("net names clock web ".into(), String::new(), Some(0)));
+    service("net", "# needs: web");
+    let (_, told, status) = order();
+    assert_eq!((told.as_str(), status), ("services need each other: SERVICES web names net web ", Some(1)));
 }

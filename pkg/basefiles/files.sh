@@ -25,8 +25,8 @@ deploy_etc() {
 # deploy_keys DEPLOY: who may come in as root by ssh: all keys of the files `authorized_keys` of product and board.
 deploy_keys() {
 	mkdir -p "$1/root"
-	cat_file_merge authorized_keys >authorized_keys
-	[ ! -s authorized_keys ] || install -D -m 600 authorized_keys "$1/root/.ssh/authorized_keys"
+	cat_file_merge authorized_keys >keys
+	[ ! -s keys ] || install -D -m 600 keys "$1/root/.ssh/authorized_keys"
 	chmod -R go= "$1/root"
 }
 

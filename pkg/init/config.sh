@@ -39,11 +39,12 @@ copy_override() {
 # copy_interface NAME ETC: its file, and those of the interfaces that this file makes.
 copy_interface() {
 	local file="$2/interfaces/$1" made
+	[ ! -e "$file" ] || return 0
 	copy_override "interfaces/$1" "$file"
 	[ -e "$file" ] || return 0
-	for made in $(awk '$1 == "bridge" { print $2 } $1 == "vlan" { print $3 }' "$file"); do
-		[ -e "$2/interfaces/$made" ] || copy_interface "$made" "$2"
-	done
+	while read -r made; do
+		copy_interface "$made" "$2"
+	done < <(awk '$1 == "bridge" { print $2 } $1 == "vlan" { print $3 }' "$file")
 }
 
 # list_interfaces ETC: the names that interfaces can have: those that ifrename gives, and port0 to port9.

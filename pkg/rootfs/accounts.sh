@@ -40,8 +40,7 @@ add_accounts() {
 		check_members "$name"
 	done
 	for name in "${!members[@]}"; do
-		number="${claimed[group $name]#* }"
-		echo "$name:x:$number:$(xargs -n 1 <<<"${members[$name]}" | sort -u | paste -sd,)"
+		echo "$name:x:${claimed[group $name]#* }:$(xargs -n 1 <<<"${members[$name]}" | sort -u | paste -sd,)"
 	done | sort -t: -k3n >"$root/etc/group"
 	changed=$((SOURCE_DATE_EPOCH / 86400))
 	for name in "${!users[@]}"; do

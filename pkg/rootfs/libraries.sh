@@ -11,7 +11,9 @@ check_libraries() {
 	# Programs may name folders of their own, where their libraries find each other too.
 	mapfile -t folders < <(printf '%s\n' "${lines[@]}" | sed -n 's/.*\tfolder\t//p' | tr : '\n' | sort -u)
 	while IFS=$'\t' read -r file kind name; do
-		[ -n "$name" ] && [ "$kind" != folder ] || continue
+		case "$kind" in
+		'' | folder) continue ;;
+		esac
 		! has_library "$root" "$kind" "$name" "$@" "${folders[@]}" || continue
 		echo "\`/${file#"$root"/}\` needs \`$name\`, which is not in the image$(who_deploys "$name")" >&2
 		missing=1

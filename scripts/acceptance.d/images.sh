@@ -57,7 +57,7 @@ same() {
 
 # listed PREFIX: what is on stdin, a list as tar and unsquashfs print it, in the form of `expected`.
 listed() {
-	sed -E "s|, +|,|; s|/\$||; s| $1| |; s| -> .*||" | awk '$NF ~ /^odd/ {
+	sed -E "s|, +|,|; s|/\$||; s# $1# #; s| -> .*||" | awk '$NF ~ /^odd/ {
 		print $1, $2, $1 ~ /^[bc]/ ? $3 : "0,0", $NF
 	}' | sort -k 4
 }
@@ -96,7 +96,7 @@ unsquashfs -lln "$release/rootfs" | listed squashfs-root/ | same "squashfs with 
 unsquashfs -lln "$release/rootfs.squashfs-zstd" | listed squashfs-root/ | same "squashfs with zstd"
 tar --numeric-owner -tvf "$release/rootfs.tar" | listed ./ | same "tar"
 tar --numeric-owner -tvf "$release/nfs/rootfs.tar" | listed ./ | same "root for NFS"
-zcat "$release/rootfs.cpio.gz" | cpio -tvn --quiet | sed -E 's/^(\S+ +)\S+ +(\S+) +(\S+)/\1\2\/\3/' | listed "" | same "initramfs"
+zcat "$release/rootfs.cpio.gz" | cpio -tvn --quiet | sed -E 's|^(\S+ +)\S+ +(\S+) +(\S+)|\1\2/\3|' | listed ./ | same "initramfs"
 e2fsck -fn "$release/rootfs.ext4" >"$work/e2fsck" 2>&1 || fail "e2fsck: $(cat "$work/e2fsck")"
 pass "ext4: $(tail -n 1 "$work/e2fsck" | sed 's/.*: //')"
 fsck.erofs "$release/rootfs.erofs"

@@ -62,6 +62,7 @@ psmisc	killall -V && pstree 1
 readline	loads libreadline
 sed	sed --version | grep 'GNU sed' && [ "$(echo a | sed s/a/b/)" = b ]
 shadow	passwd -S root && useradd -D
+signify	signify -G -n -p /tmp/signify.pub -s /tmp/signify.sec && cat /tmp/signify.pub
 sqlite3	sqlite3 :memory: 'select sqlite_version(), 1 + 1'
 squashfs-tools	mksquashfs /etc /tmp/squashfs -quiet -no-progress && unsquashfs -l /tmp/squashfs | grep passwd
 strace	strace true 2>&1 | grep execve

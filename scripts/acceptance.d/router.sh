@@ -28,7 +28,7 @@ client() {
 # on_router COMMAND: by ssh, from the inner network.
 on_router() {
 	client ssh -F none -i "$work/key" -o UserKnownHostsFile="$work/known_hosts" -o StrictHostKeyChecking=accept-new \
-		-o BatchMode=yes -o ConnectTimeout=10 -o LogLevel=ERROR root@192.168.1.1 "$@"
+		-o BatchMode=yes -o ConnectTimeout=60 -o LogLevel=ERROR root@192.168.1.1 "$@"
 }
 
 make_networks() {

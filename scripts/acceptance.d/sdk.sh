@@ -49,7 +49,6 @@ END
 cat >"$sources/Makefile" <<'END'
 CFLAGS += $(shell $(PKG_CONFIG) --cflags zlib expat)
 LDLIBS += $(shell $(PKG_CONFIG) --libs zlib expat)
-all: both $(if $(CXX_TOO),plus)
 END
 cat >"$sources/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.13)
@@ -85,7 +84,7 @@ use_sdk() {
 	. "$1/environment"
 	cp -r "$2" "$1.work"
 	cd "$1.work" || return
-	make ${CXX:+CXX_TOO=1 plus LDLIBS+="-lz"} both
+	make both ${CXX:+plus}
 	cmake -S . -B by-cmake ${CXX:+-DCXX_TOO=1} >/dev/null
 	cmake --build by-cmake >/dev/null
 	meson setup by-meson --cross-file "$MESON_CROSS_FILE" ${CXX:+-Dcxx_too=true} >/dev/null

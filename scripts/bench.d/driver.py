@@ -33,7 +33,7 @@ class Driver:
         """With another `use`, in another folder: a plan wants nothing built, a no-op everything."""
         key = (workload.place, name, use)
         if key not in self.seen:
-            mk, folder = self.bench.mk, re.sub(r"\W+", "-", name) + use
+            mk, folder = self.bench.mk, re.sub(r"\W+", "-", name).strip("-") + use
             self.seen[key] = {
                 "mk": lambda: Mk(folder, workload, mk),
                 "mk -j2": lambda: Mk(folder, workload, mk, jobs=2),

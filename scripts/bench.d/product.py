@@ -38,7 +38,10 @@ class Products:
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
         )
         if done.returncode != 0:
-            raise measure.Failed(f"mk {' '.join(words)}: exit status {done.returncode}\n{done.stderr[-3000:]}")
+            # With --format json, what failed is told on standard output.
+            said = [line for line in done.stdout.splitlines() if '"failed"' in line]
+            text = "\n".join([*said, done.stderr[-3000:]])
+            raise measure.Failed(f"mk {' '.join(words)}: exit status {done.returncode}\n{text}")
         return done.stdout
 
     def build(self, name, jobs, target, packages, tree=TREE):
@@ -94,7 +97,7 @@ class Products:
         run = self.build(name, JOBS, (board, "second"), packages, tree)
         asks = {folder.name for folder in (tree / "pkg").iterdir() if names_product(folder)}
         differs = run.with_dependents(asks)
-        yield holds(15, "second product: built", run.bool(run.built) and run.built <= differs, "only what differs",
+        yield holds(15, "second product: built", bool(run.built) and run.built <= differs, "only what differs",
                     f"{', '.join(sorted(run.built)) or 'nothing'}", note=f"of {run.packages} packages")
         work = run.busy()
         yield at_most(15, "second product: wall", run.wall / work, 1.1, unit=" × assembling its image",

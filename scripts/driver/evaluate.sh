@@ -1,8 +1,8 @@
 # Evaluates recipes for the driver, one forked subshell each, so that none sees another's variables.
 #
-# Standard output (descriptor 3 below): answers, each a word and its value, both ended by NUL; `end` closes the answer of one recipe.
+# Standard output (descriptor 3 below): the answer, each a word and its value, both ended by NUL.
 # Standard error (descriptor 4 below): takes what a recipe prints while it is sourced.
-# Standard input: requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
+# Standard input, a socket: takes a byte when an answer is whole; gives requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
 # A request of the name `=` holds the path of a bash text that evaluates plain recipes and writes their answers itself.
 # The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
 # Its answer holds what configuration (TOOLCHAIN) adds to them.
@@ -149,7 +149,8 @@ mk_trace() {
 
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
-mapfile -t mk_helpers < <(compgen -A function)
+compgen -A function > "$MK_SCRATCH"
+mapfile -t mk_helpers < "$MK_SCRATCH"
 
 mk_report host "$MACHTYPE"
 while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
@@ -172,5 +173,5 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 	else
 		(mk_evaluate "$mk_name" "$mk_recipe" "${mk_words[@]}")
 	fi
-	printf 'end\0\0' >&3
+	printf . >&0
 done

@@ -71,6 +71,8 @@ pub fn build(
     packages: &[String],
     trace: Option<&Path>,
 ) -> Result<Built> {
+    // Now, while there is one thread and little memory: each room is forked from the server, with all that it holds.
+    let started = RoomServer::start()?;
     let loaded = load::load(settings, shared, &target.board, &target.product, packages)?;
     let build_root = loaded.build_root.clone();
     for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
@@ -100,8 +102,6 @@ pub fn build(
         hosttools::check(
             due.filter(|(_, planned)| planned.action != Action::Reuse).map(|(recipe, _)| recipe),
         )?;
-        // Every thread that read recipes has ended: the server is forked from a process with one.
-        let started = RoomServer::start()?;
         if in_rooms {
             let scratch = store.temporary()?;
             if let Err(why) = started.probe(&scratch.folder("probe")?) {

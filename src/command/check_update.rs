@@ -363,7 +363,7 @@ impl<'a> Asker<'a> {
             fs_err::create_dir(work.join(part))?;
         }
         let (log, answer) = (work.join("log"), work.join("answer"));
-        let reachable = self.loaded.ingredients(self.in_rooms).reachable(recipe)?;
+        let reachable = self.loaded.ingredients(self.in_rooms).reachable(recipe);
         let places = if self.in_rooms { Places::in_room() } else { self.places(&work) };
         let prelude = step::prelude(self.loaded, recipe, &places, &reachable);
         let mut mounts = Vec::new();

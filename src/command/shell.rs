@@ -77,7 +77,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     fs_err::write(work.join("report").join("start.sh"), START)?;
     let recipe = &loaded.graph.packages[place];
-    let reachable = planner.ingredients.reachable(recipe)?;
+    let reachable = planner.ingredients.reachable(recipe);
     let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::job::Trouble::into_error)?;
     let places = Places::in_room();
     let mut env = step::environment(recipe, &places, settings.jobs);
