@@ -91,10 +91,11 @@ say() {
 	printf '%s\n' "$1" >&"$to"
 }
 
-# answer COMMAND: lets the system run it, and prints its status and the first line of what it said.
+# answer COMMAND: lets the system run it, and prints its status and the first line of what it said. A prompt may stand
+# before what a command prints, so the answer begins a line of its own.
 answer() {
 	local line
-	say "(set -e; $1) >/tmp/said 2>&1 </dev/null; echo \"=\$? \$(head -n 1 /tmp/said)\""
+	say "(set -e; $1) >/tmp/said 2>&1 </dev/null; printf '\\n=%s %s\\n' \$? \"\$(head -n 1 /tmp/said)\""
 	while IFS= read -r -u "$from" line; do
 		if [[ "$line" == =* ]]; then
 			line="${line#=}"
