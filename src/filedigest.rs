@@ -46,14 +46,13 @@ impl Stat {
     }
 
     /// Whether a file that looked like this at `now` could change after that without `stat` showing it: it changed
-    /// too short ago. Two seconds cover the coarsest clock of a file system in use.
+    /// too short ago for the clock of its file system.
     ///
     /// What counts is ctime, which no program can set; one in the future says that the clock was set back. An mtime
     /// counts beside it only where it is near: file systems without a ctime of their own show that in its place.
     pub fn too_fresh(&self, now: SystemTime) -> bool {
-        const COARSE: i128 = 2_000_000_000;
         let now = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        self.ctime + COARSE > now || (self.mtime - now).abs() < COARSE
+        self.ctime + self.step() > now || (self.mtime - now).abs() < self.step()
     }
 
     /// Whether it changed between these times for certain.
@@ -65,14 +64,18 @@ impl Stat {
     /// Whether it may have changed after `then`, as far as the times of files tell.
     pub fn changed_since(&self, then: SystemTime) -> bool {
         let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        // Whole seconds are those of a file system that keeps no finer times.
-        let step = if self.ctime % 1_000_000_000 == 0 { 2_000_000_000 } else { TICK };
-        self.ctime + step > then
+        self.ctime + self.step() > then
+    }
+
+    /// How far apart two changes must be to have different times, in nanoseconds. Whole seconds are those of a file
+    /// system that keeps no finer times; the coarsest in use has steps of two.
+    fn step(&self) -> i128 {
+        if self.ctime % 1_000_000_000 == 0 { 2_000_000_000 } else { TICK }
     }
 }
 
-/// The coarsest step of a kernel's clock for files that keep nanoseconds.
-const TICK: i128 = 10_000_000;
+/// The coarsest step of a kernel's clock for files that keep nanoseconds is 10 ms; in a virtual machine ticks come late.
+const TICK: i128 = 50_000_000;
 
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]
