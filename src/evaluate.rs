@@ -18,7 +18,7 @@ use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::plain::{Plain, is_makefile, makefile_runs_programs, runs_programs};
-use crate::runtime::{Runtime, identifiers};
+use crate::runtime::{self, Runtime, identifiers};
 
 /// A variable as `declare -p` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,8 +109,6 @@ pub struct Setting<'a> {
     pub base: &'a [(String, String)],
     /// `OS_RELEASE`, asked for when the first recipe names it, since it costs a run of git.
     pub release: &'a (dyn Fn() -> String + Sync),
-    /// The runtime library's functions.
-    pub library: &'a HashMap<String, String>,
     /// The caller's environment, from which a recipe gets what its text names.
     pub environment: &'a HashMap<String, String>,
     /// How long one recipe may take.
@@ -363,7 +361,7 @@ impl<'a> Worker<'a> {
                 || self.setting.base.iter().any(|(base, _)| base == name)
         };
         let theirs = |name: &str| {
-            self.setting.library.contains_key(name) || self.environment.functions.contains_key(name)
+            runtime::helpers().contains_key(name) || self.environment.functions.contains_key(name)
         };
         // These differ from one recipe to the next in one process, or from run to run.
         let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";

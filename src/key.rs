@@ -2,10 +2,12 @@
 //! Knows recipes and file digests; runs nothing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
+
+use rustc_hash::FxHashSet;
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -35,7 +37,9 @@ impl Manifest {
 
     /// The key.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.to_string())
+        let mut text = String::with_capacity(4096);
+        let _ = write!(text, "{self}");
+        Digest::of(text)
     }
 
     /// Reads a manifest back from its text.
@@ -155,8 +159,6 @@ pub struct Ingredients<'a> {
     pub environment: &'a Evaluated,
     /// Digest of that part of the runtime library that every step runs.
     pub runtime: Digest,
-    /// The library's functions, name and text.
-    pub library: &'a HashMap<String, String>,
     /// This machine: processor, system, release.
     pub platform: &'a str,
     /// Whether steps run in rooms; results made without one are kept apart.
@@ -194,45 +196,39 @@ impl Ingredients<'_> {
         recipe: &'t Recipe,
         texts: &'t [Cow<'_, str>],
         beside: &'t [String],
-    ) -> HashSet<&'t str> {
-        let mut names = HashSet::new();
+    ) -> FxHashSet<&'t str> {
+        let mut names = FxHashSet::default();
         let mut fresh: Vec<&str> = Vec::new();
-        let mut add = |fresh: &mut Vec<&'t str>, text: &'t str, of_helper: bool| {
-            let counts = |word: &&str| !(of_helper && runtime::TOOLS.contains(word));
-            fresh.extend(identifiers(text).filter(counts).filter(|word| names.insert(*word)));
-        };
-        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
-        for text in texts.iter().map(|text| &**text).chain(values) {
-            add(&mut fresh, text, false);
-            for name in self.computed_helpers(text) {
-                add(&mut fresh, name, false);
+        fn add<'t, 'w: 't>(
+            names: &mut FxHashSet<&'t str>,
+            fresh: &mut Vec<&'t str>,
+            words: impl Iterator<Item = &'w str>,
+        ) {
+            for word in words {
+                if names.insert(word) {
+                    fresh.push(word);
+                }
             }
         }
+        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
+        for text in texts.iter().map(|text| &**text).chain(values) {
+            add(&mut names, &mut fresh, identifiers(text));
+            add(&mut names, &mut fresh, computed_helpers(text));
+        }
         for text in beside {
-            add(&mut fresh, text, false);
+            add(&mut names, &mut fresh, identifiers(text));
         }
         while let Some(name) = fresh.pop() {
             let function = self.environment.functions.get(name).map(|function| &function.text);
             let variable = self.environment.variables.get(name).map(|variable| &variable.value);
-            if let Some(text) = self.library.get(name) {
-                add(&mut fresh, text, true);
+            if let Some(helper) = runtime::helpers().get(name) {
+                add(&mut names, &mut fresh, helper.names.iter().copied());
             }
             for text in function.into_iter().chain(variable) {
-                add(&mut fresh, text, false);
+                add(&mut names, &mut fresh, identifiers(text));
             }
         }
         names
-    }
-
-    /// Helpers whose names a text computes: all that begin with what stands before a `$`, as `run_` in `run_$KIND`.
-    fn computed_helpers<'t>(&'t self, text: &'t str) -> impl Iterator<Item = &'t str> {
-        let starts = memchr::memchr_iter(b'$', text.as_bytes()).filter_map(move |at| {
-            let start = identifiers(text[..at].rsplit(|c: char| c.is_ascii_whitespace()).next()?).last()?;
-            (start.len() > 2 && text[..at].ends_with(start)).then_some(start)
-        });
-        starts.flat_map(|start| {
-            self.library.keys().map(String::as_str).filter(move |name| name.starts_with(start))
-        })
     }
 
     /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
@@ -333,9 +329,9 @@ impl Ingredients<'_> {
                 manifest.set(format!("variable {name}"), described(flags, value));
             }
         }
-        for (name, text) in self.library {
-            if names.contains(name.as_str()) && !runtime::core().contains(name) {
-                manifest.set(format!("helper {name}"), Digest::of(text).to_string());
+        for (name, helper) in runtime::helpers() {
+            if names.contains(name) && !runtime::core().contains(name) {
+                manifest.set(format!("helper {name}"), helper.digest.to_string());
             }
         }
         for (name, function) in &self.environment.functions {
@@ -343,7 +339,7 @@ impl Ingredients<'_> {
                 manifest.set(format!("function {name}"), &function.text);
             }
         }
-        let in_functions: HashSet<&str> = recipe
+        let in_functions: FxHashSet<&str> = recipe
             .functions()
             .iter()
             .filter(|(name, _)| *name != "check_update")
@@ -459,6 +455,16 @@ impl Ingredients<'_> {
         }
         Ok("-".to_owned())
     }
+}
+
+/// Helpers whose names a text computes: all that begin with what stands before a `$`, as `run_` in `run_$KIND`.
+fn computed_helpers(text: &str) -> impl Iterator<Item = &'static str> {
+    let starts = memchr::memchr_iter(b'$', text.as_bytes()).filter_map(move |at| {
+        let start = identifiers(text[..at].rsplit(|c: char| c.is_ascii_whitespace()).next()?).last()?;
+        (start.len() > 2 && text[..at].ends_with(start)).then_some(start)
+    });
+    let begin_with = |start| move |name: &&str| name.starts_with(start);
+    starts.flat_map(move |start| runtime::helpers().keys().copied().filter(begin_with(start)))
 }
 
 /// The path that a text begins with, up to the first part that only bash can know.

@@ -16,7 +16,7 @@ use crate::layout::{BuildRoot, Tree, room};
 use crate::names::{self, PackageName};
 use crate::plain::runs_programs;
 use crate::recipe::Recipe;
-use crate::runtime::{self, Runtime};
+use crate::runtime::Runtime;
 use crate::store::Store;
 
 /// A board and a product, read.
@@ -40,8 +40,6 @@ pub struct Loaded {
     pub environment: Evaluated,
     /// The runtime library on disk.
     pub runtime: Runtime,
-    /// Its functions.
-    pub library: HashMap<String, String>,
     /// Packages in build order.
     pub graph: Graph,
     /// This machine.
@@ -64,7 +62,6 @@ impl Loaded {
             variables: &self.variables,
             environment: &self.environment,
             runtime: self.runtime.digest,
-            library: &self.library,
             platform: &self.platform,
             rooms,
             digests: &self.digests,
@@ -322,13 +319,11 @@ fn read_how(
     let places = tree.config_places(board, product);
     let base = base(&tree, board, product);
     let os_release = std::sync::OnceLock::new();
-    let library: HashMap<String, String> = runtime::functions().into_iter().collect();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
         places: &places,
         base: &base,
-        library: &library,
         release: &|| os_release.get_or_init(|| release(&tree)).clone(),
         environment: &settings.environment,
         limit: settings.evaluation_limit,
@@ -418,7 +413,6 @@ fn read_how(
         variables,
         environment: evaluation.environment,
         runtime,
-        library,
         graph,
         platform: key::platform(),
         digests,

@@ -92,13 +92,13 @@ impl Planner<'_> {
             let visible = |need: usize| packages[need].found.as_ref().map(|found| found.visible);
             let found =
                 if waits.is_empty() { self.find(place, &own, sets.as_deref(), &visible)? } else { None };
-            let last = self.last(&recipe.name);
             let (action, changes, reason) = match (&found, &sets) {
                 (Some(_), _) => (Action::Reuse, Vec::new(), String::new()),
                 (None, Some(_)) if !waits.is_empty() => {
                     (Action::Maybe, Vec::new(), format!("waits for the output of `{}`", waits.join("`, `")))
                 }
                 _ => {
+                    let last = self.last(&recipe.name);
                     let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
                     let changes = last.as_ref().map(|last| differences(last, &now)).unwrap_or_default();
                     let reason = match (&last, changes.as_slice()) {

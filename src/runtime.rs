@@ -1,7 +1,7 @@
 //! The runtime library: the bash files of `scripts/` that every recipe is run with, carried inside the program.
 //! Knows `digest` and `error`; writes them out where bash can read them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -47,35 +47,54 @@ pub struct Runtime {
     pub digest: Digest,
 }
 
-/// Every helper in one text; comment lines are left out, since bash reads it again for every step.
-pub fn library() -> String {
-    let mut text = String::new();
-    for (_, family) in FAMILIES {
-        for line in family.lines().filter(|line| !line.trim_start().starts_with('#') && !line.is_empty()) {
-            text.push_str(line);
-            text.push('\n');
-        }
-    }
-    text
+/// A function of the library.
+#[derive(Debug)]
+pub struct Helper {
+    /// What stands between its braces.
+    pub text: &'static str,
+    /// The digest of that.
+    pub digest: Digest,
+    /// The words in it that can be names of variables or functions, but for the toolchain's [`TOOLS`].
+    pub names: Vec<&'static str>,
 }
 
-/// The helpers' names with their texts, for finding out which variables a recipe can reach through them.
-pub fn functions() -> Vec<(String, String)> {
-    functions_of(&library())
+/// Every helper in one text; comment lines are left out, since bash reads it again for every step.
+pub fn library() -> &'static str {
+    static LIBRARY: LazyLock<String> = LazyLock::new(|| {
+        let lines = FAMILIES.iter().flat_map(|(_, family)| family.lines());
+        let code = lines.filter(|line| !line.trim_start().starts_with('#') && !line.is_empty());
+        code.flat_map(|line| [line, "\n"]).collect()
+    });
+    &LIBRARY
+}
+
+/// The helpers by name, for finding out which variables a recipe can reach through them.
+pub fn helpers() -> &'static BTreeMap<&'static str, Helper> {
+    static HELPERS: LazyLock<BTreeMap<&str, Helper>> = LazyLock::new(|| {
+        let helper = |(name, text)| {
+            let mut names: Vec<&str> = identifiers(text).filter(|name| !TOOLS.contains(name)).collect();
+            names.sort_unstable();
+            names.dedup();
+            (name, Helper { text, digest: Digest::of(text), names })
+        };
+        functions_of(library()).into_iter().map(helper).collect()
+    });
+    &HELPERS
 }
 
 /// Functions of a bash text that is laid out plainly: `NAME() {` and `}` at the start of a line.
-fn functions_of(text: &str) -> Vec<(String, String)> {
+fn functions_of(text: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
-    let mut current: Option<(String, String)> = None;
-    for line in text.lines() {
+    let mut current = None;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let start = at;
+        at += line.len();
+        let line = line.trim_end_matches('\n');
         if let Some(name) = line.strip_suffix("() {").filter(|name| !name.starts_with(char::is_whitespace)) {
-            current = Some((name.to_owned(), String::new()));
+            current = Some((name, at));
         } else if line == "}" {
-            found.extend(current.take());
-        } else if let Some((_, body)) = &mut current {
-            body.push_str(line);
-            body.push('\n');
+            found.extend(current.take().map(|(name, from)| (name, &text[from..start])));
         }
     }
     found
@@ -83,7 +102,7 @@ fn functions_of(text: &str) -> Vec<(String, String)> {
 
 /// The digest of everything that recipes are read and run with.
 pub fn digest() -> Digest {
-    Digest::of([&library(), STEP, EVALUATE, CHECK_UPDATE, MAKEFILE, MAKEFILE_END].join("\0"))
+    Digest::of([library(), STEP, EVALUATE, CHECK_UPDATE, MAKEFILE, MAKEFILE_END].join("\0"))
 }
 
 /// Functions that take the place of programs and builtins: a step runs them without knowing.
@@ -91,16 +110,15 @@ const STAND_INS: &[&str] = &["source", ".", "make", "cmake", "ninja"];
 
 /// The names of those functions that every step runs: what the driver's side calls, what takes the place of programs, and
 /// what these call in turn. The other helpers are inputs of those packages alone that name them.
-pub fn core() -> &'static BTreeSet<String> {
-    static CORE: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-        let functions: HashMap<String, String> = functions().into_iter().collect();
+pub fn core() -> &'static BTreeSet<&'static str> {
+    static CORE: LazyLock<BTreeSet<&str>> = LazyLock::new(|| {
         let mut core = BTreeSet::new();
         let mut fresh: Vec<&str> = identifiers(STEP).chain(STAND_INS.iter().copied()).collect();
         while let Some(name) = fresh.pop() {
-            if let Some(text) = functions.get(name)
-                && core.insert(name.to_owned())
+            if let Some((name, helper)) = helpers().get_key_value(name)
+                && core.insert(*name)
             {
-                fresh.extend(identifiers(text));
+                fresh.extend(identifiers(helper.text));
             }
         }
         core
@@ -110,8 +128,7 @@ pub fn core() -> &'static BTreeSet<String> {
 
 /// The digest of what every step runs, whatever its recipe says.
 pub fn core_digest() -> Digest {
-    let functions: HashMap<String, String> = functions().into_iter().collect();
-    let texts = core().iter().map(|name| format!("{name}\0{}", functions[name]));
+    let texts = core().iter().map(|name| format!("{name}\0{}", helpers()[name].text));
     Digest::of(texts.chain([STEP.to_owned()]).collect::<Vec<_>>().join("\0"))
 }
 
@@ -146,7 +163,7 @@ impl Runtime {
             fs_err::create_dir_all(folder)?;
             let fresh = tempfile::Builder::new().prefix(".new-").tempdir_in(folder)?;
             for (name, text) in [
-                ("library.sh", library().as_str()),
+                ("library.sh", library()),
                 ("evaluate.sh", EVALUATE),
                 ("step.sh", STEP),
                 ("check_update.sh", CHECK_UPDATE),
@@ -200,8 +217,8 @@ mod tests {
 
     #[test]
     fn every_function_is_found_and_nothing_stands_beside_them() {
-        let mut rest = library();
-        for (name, text) in functions() {
+        let mut rest = library().to_owned();
+        for (name, Helper { text, .. }) in helpers() {
             rest = rest.replacen(&format!("{name}() {{\n{text}}}\n"), "", 1);
         }
         assert_eq!(rest, "");
@@ -220,7 +237,6 @@ mod tests {
 
     #[test]
     fn the_library_defines_every_helper_of_the_contract() {
-        let names: Vec<String> = functions().into_iter().map(|(name, _)| name).collect();
         for helper in [
             "apply_patches",
             "strip_files",
@@ -239,7 +255,7 @@ mod tests {
             "save_toolchain",
             "fetch_package",
         ] {
-            assert!(names.iter().any(|name| name == helper), "{helper}");
+            assert!(helpers().contains_key(helper), "{helper}");
         }
     }
 }

@@ -167,7 +167,6 @@ fn a_known_manifest_has_a_known_key() {
         variables: &BTreeMap::from([text("BOARD", "b"), text("PRODUCT", "p"), text("NUMJOBS", "8")]),
         environment: &Evaluated::default(),
         runtime: mk::digest::Digest::of("runtime"),
-        library: &HashMap::new(),
         platform: "x86_64-linux test 1",
         rooms: true,
         digests: &digests,

@@ -13,7 +13,7 @@ use crate::load;
 use crate::names::PackageName;
 use crate::output;
 use crate::plain::is_makefile;
-use crate::runtime::identifiers;
+use crate::runtime::{self, identifiers};
 use crate::script::Script;
 
 /// What to look at.
@@ -82,8 +82,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let target = loaded.variables.get("TARGET").cloned().unwrap_or_default();
     let outputs = Outputs::new(results, needs, settings.workspace.root().to_owned(), target);
     let known = Known {
-        helpers: loaded.library.keys().filter(|name| !name.starts_with("mk_")).cloned().collect(),
-        library: loaded.library.values().flat_map(|text| identifiers(text)).map(str::to_owned).collect(),
+        helpers: runtime::helpers().keys().filter(|name| !name.starts_with("mk_")).map(ToString::to_string).collect(),
+        library: runtime::helpers().values().flat_map(|helper| identifiers(helper.text)).map(str::to_owned).collect(),
         variables: loaded.variables.keys().cloned().chain(configured(&tree)).collect(),
     };
 
