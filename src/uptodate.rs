@@ -16,7 +16,7 @@ use crate::load::Loaded;
 use crate::store;
 
 /// First bytes of the file; changes with its form.
-const MAGIC: &[u8] = b"mk up to date 1\n";
+const MAGIC: &[u8] = b"mk up to date 2\n";
 
 /// What was asked for, as one digest: a different question has a different answer.
 fn question(settings: &Settings, board: &str, product: &str, packages: &[String]) -> Digest {
@@ -34,7 +34,7 @@ fn question(settings: &Settings, board: &str, product: &str, packages: &[String]
     Digest::of(words.join("\0"))
 }
 
-/// Remembers that everything is there. `environment`: what recipes took from the caller's; `results`: folders that must exist.
+/// Remembers that everything that was asked for is there.
 pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Result<()> {
     let file = loaded.build_root.state().join("up-to-date");
     if let Some(package) = &loaded.opaque {
@@ -66,8 +66,8 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
     let mut seen = loaded.digests.seen();
     for recipe in &loaded.graph.packages {
         let view = loaded.build_root.deploy().join(recipe.name.as_str());
-        // Through the link: the result itself must be there.
-        let path = view.join(".");
+        // Through the link: the result itself must be there, and its description as it was, without which it is none.
+        let path = if view.is_symlink() { view.join("../meta.json") } else { view.join(".") };
         seen.insert(
             path.clone(),
             fs_err::symlink_metadata(&path).ok().map(|meta| crate::filedigest::Stat::of(&meta)),
@@ -92,9 +92,11 @@ pub fn remember(settings: &Settings, loaded: &Loaded, packages: &[String]) -> Re
         };
         bytes(path.as_os_str().as_bytes());
         bytes(&content);
-        // Of a result only its being there counts, of everything else all that can show a change.
-        let numbers = stat.map_or([0; 6], |stat| stat.numbers());
-        let numbers = if view { [0, 0, 0, numbers[3], numbers[4], 1] } else { numbers };
+        // A result is younger than the plan, and its ctime tells of no change that matters.
+        let mut numbers = stat.map_or([0; 6], |stat| stat.numbers());
+        if view {
+            (numbers[2], numbers[5]) = (0, 1);
+        }
         for number in numbers {
             out_number(&mut bytes, number);
         }
@@ -151,8 +153,7 @@ pub fn check(
         let now = lstat(path);
         let same = match (now, numbers[5]) {
             (None, mode) => mode == 0,
-            // A result: the same folder.
-            (Some(now), 1) => now[3] == numbers[3] && now[4] == numbers[4],
+            (Some(now), 1) => [now[0], now[1], 0, now[3], now[4], 1] == numbers,
             (Some(now), _) => now == numbers,
         };
         if !same {

@@ -451,7 +451,7 @@ fn memories_of_the_store_that_are_damaged_cost_time_and_no_more() {
     }
     fs_err::write(tree.at("store/digests.json"), "[[").unwrap();
     fs_err::write(tree.at("store/duration/base"), "long").unwrap();
-    fs_err::write(tree.built(".mk/up-to-date"), "mk up to date 1\n????????????").unwrap();
+    fs_err::write(tree.built(".mk/up-to-date"), "mk up to date 2\n????????????").unwrap();
     assert_eq!(build(&tree).len(), 5);
     assert_eq!(build(&tree), NOTHING);
 }
