@@ -347,6 +347,7 @@ fn read_how(
     let mut standing = BTreeMap::new();
     let os_release = std::sync::OnceLock::new();
     if let Some(memory) = memory {
+        log::debug!("as in the last run: {} packages", memory.standing.len());
         digests.take_over(memory.seen);
         if let Some(release) = memory.release {
             let _ = os_release.set(release);

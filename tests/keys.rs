@@ -560,7 +560,11 @@ mod file_digests {
             fs_err::write(&path, format!("{:04}", round + 1000)).unwrap();
             let second = mk::digest::Digest::of(format!("{:04}", round + 1000));
             assert_eq!(digests.reader(None).file(&path).unwrap(), Some(second), "within one run");
-            assert_eq!(again(&digests, dir.path()).reader(None).file(&path).unwrap(), Some(second), "in the next run");
+            assert_eq!(
+                again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+                Some(second),
+                "in the next run"
+            );
         }
     }
 
@@ -580,7 +584,10 @@ mod file_digests {
             let digests = FileDigests::default();
             digests.reader(None).file(&path).unwrap();
             set("two", time);
-            assert_eq!(again(&digests, dir.path()).reader(None).file(&path).unwrap(), Some(mk::digest::Digest::of("two")));
+            assert_eq!(
+                again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+                Some(mk::digest::Digest::of("two"))
+            );
         }
     }
 
@@ -621,7 +628,10 @@ mod file_digests {
         let time = fs_err::metadata(&path).unwrap().modified().unwrap();
         fs_err::File::options().write(true).open(&other).unwrap().file().set_modified(time).unwrap();
         fs_err::rename(&other, &path).unwrap();
-        assert_eq!(again(&digests, dir.path()).reader(None).file(&path).unwrap(), Some(mk::digest::Digest::of("two")));
+        assert_eq!(
+            again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+            Some(mk::digest::Digest::of("two"))
+        );
     }
 
     #[test]
@@ -631,7 +641,10 @@ mod file_digests {
         fs_err::write(&path, "x").unwrap();
         for text in ["", "{", "[[\"/x\", 1]]"] {
             fs_err::write(&memory, text).unwrap();
-            assert_eq!(FileDigests::load(&memory).reader(None).file(&path).unwrap(), Some(mk::digest::Digest::of("x")));
+            assert_eq!(
+                FileDigests::load(&memory).reader(None).file(&path).unwrap(),
+                Some(mk::digest::Digest::of("x"))
+            );
         }
     }
 }
