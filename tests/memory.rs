@@ -111,7 +111,7 @@ fn what_a_change_does_not_matter_to_is_known_and_the_keys_are_those_of_a_fresh_r
                 fs_err::os::unix::fs::symlink("../odd/data", tree.at("tree/pkg/right/link")).unwrap();
                 tree.write(
                     "pkg/right/build",
-                    &format!("DEPENDS=low\nbuild() {{ cat \"$SCRIPTDIR/pkg/right/link\" > \"$2/right\"; }}"),
+                    "DEPENDS=low\nbuild() { cat \"$SCRIPTDIR/pkg/right/link\" > \"$2/right\"; }",
                 );
             },
             6,
