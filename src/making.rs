@@ -117,7 +117,7 @@ impl Job<'_> {
             source: source.and_then(|path| self.store.digest_below("source", &path)),
             prepared: prepared.and_then(|path| self.store.digest_below("prepared", &path)),
         };
-        let manifest = self.planner.with_discovered(whole, inputs)?;
+        let manifest = self.planner.with_discovered(place, whole, inputs)?;
         let entry = work.join("entry");
         fs_err::create_dir(&entry)?;
         fs_err::create_dir(entry.join("log"))?;
@@ -132,7 +132,7 @@ impl Job<'_> {
         let entry = self.store.publish(&entry, &key)?;
         self.store.discover(&own.digest(), inputs)?;
         let visible = self.planner.visible(place, entry.meta.output, &|need| self.visible(need));
-        Ok(Found { entry, manifest, visible })
+        Ok(Found { entry, visible })
     }
 
     fn build_in_room(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<String>> {
