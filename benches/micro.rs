@@ -76,6 +76,7 @@ fn plan(bencher: Bencher, packages: usize) {
             ingredients: &ingredients,
             store: &store,
             build_root: &loaded.build_root,
+            standing: &loaded.standing,
         };
         planner.plan().unwrap()
     });

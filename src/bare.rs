@@ -9,6 +9,7 @@ use crate::job::{Job, Trouble, Worked};
 use crate::making::SYSROOT_PARTS;
 use crate::names::Step;
 use crate::room::Room;
+use crate::runtime::library_for;
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
@@ -34,6 +35,7 @@ impl Job<'_> {
             build: root.build(),
             config: self.loaded.places.clone(),
             runtime: self.loaded.runtime.folder.clone(),
+            library: work.join("library.sh"),
             prelude: work.join("prelude.sh"),
             report: work.join("report"),
             home: work.join("home"),
@@ -72,6 +74,7 @@ impl Job<'_> {
             fs_err::write(&copy, text)?;
             prelude.push_str(&format!("MK_RECIPE={}\n", quote(&copy.to_string_lossy())));
         }
+        fs_err::write(&places.library, library_for(reachable))?;
         fs_err::write(&places.prelude, prelude)?;
         let mut steps = Vec::new();
         let source = self.state(place).source.clone();
@@ -87,11 +90,13 @@ impl Job<'_> {
         steps.retain(|(step, _)| recipe.function(*step).is_some());
         let room =
             Room { mounts: Vec::new(), programs: Vec::new(), network: true, terminal: false, limit: None };
-        self.run_steps_with(place, &steps, work, &places, &|program, inherit| {
-            self.rooms.run_bare(
-                &Room { programs: vec![program], ..room.clone() },
+        self.run_steps_with(place, &steps, work, &places, &|programs, inherit, ended| {
+            self.rooms.run_telling(
+                true,
+                &Room { programs, ..room.clone() },
                 inherit,
                 &self.workshop.cancel,
+                ended,
             )
         })?;
         finish::clean_up(&own)?;

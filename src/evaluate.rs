@@ -79,7 +79,6 @@ pub struct Evaluated {
     /// What it printed, which it should not.
     pub noise: String,
     /// The recipe's own file, as it was when it was evaluated.
-    #[serde(skip)]
     pub text: String,
     /// Every assignment, where it was asked for (`Setting::history`).
     #[serde(skip)]
@@ -1047,7 +1046,10 @@ fn evaluate_some<'a>(
     results
 }
 
+#[derive(Default)]
 struct Queue {
+    /// What is known already and not yet asked for.
+    given: BTreeMap<PackageName, Evaluated>,
     waiting: VecDeque<PackageName>,
     known: BTreeSet<PackageName>,
     busy: usize,
@@ -1056,23 +1058,50 @@ struct Queue {
     start: Option<(String, Evaluated)>,
 }
 
-/// Evaluates `roots` and, with `follow`, all that they need in turn; each recipe once, several at a time.
+impl Queue {
+    /// Takes what a package is known to be, and all that is known of what it needs; what is not waits for bash.
+    fn add(
+        &mut self,
+        names: impl IntoIterator<Item = PackageName>,
+        follow: &dyn Fn(&PackageName, &Evaluated) -> Result<Vec<PackageName>>,
+    ) {
+        let mut names: VecDeque<PackageName> = names.into_iter().collect();
+        while let Some(name) = names.pop_front() {
+            if !self.known.insert(name.clone()) {
+                continue;
+            }
+            let Some(evaluated) = self.given.remove(&name) else {
+                self.waiting.push_back(name);
+                continue;
+            };
+            match follow(&name, &evaluated) {
+                Ok(needs) => {
+                    names.extend(needs);
+                    self.found.insert(name, evaluated);
+                }
+                Err(error) => drop(self.failed.insert(name, error)),
+            }
+        }
+    }
+}
+
+/// Evaluates `roots` and, with `follow`, all that they need in turn; each recipe once, several at a time. Of what is
+/// `known` nothing is asked.
 ///
 /// `follow` says what a recipe needs; its errors (an unknown dependency) are reported with the recipe's own, by package
 /// name. A recipe that cannot be read does not keep the others from being read.
 pub fn evaluate(
     setting: &Setting<'_>,
     roots: &[PackageName],
+    known: Option<Evaluation>,
     follow: &(dyn Fn(&PackageName, &Evaluated) -> Result<Vec<PackageName>> + Sync),
 ) -> Result<Evaluation> {
-    let queue = Mutex::new(Queue {
-        waiting: roots.iter().cloned().collect(),
-        known: roots.iter().cloned().collect(),
-        busy: 0,
-        found: BTreeMap::new(),
-        failed: BTreeMap::new(),
-        start: None,
-    });
+    let mut queue = Queue::default();
+    if let Some(known) = known {
+        (queue.given, queue.start) = (known.recipes, Some((known.host, known.environment)));
+    }
+    queue.add(roots.iter().cloned(), follow);
+    let queue = Mutex::new(queue);
     let changed = Condvar::new();
     let lock = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let work = || -> Result<()> {
@@ -1105,11 +1134,7 @@ pub fn evaluate(
                 match result {
                     Ok((needs, evaluated)) => {
                         state.found.insert(package, evaluated);
-                        for need in needs {
-                            if state.known.insert(need.clone()) {
-                                state.waiting.push_back(need);
-                            }
-                        }
+                        state.add(needs, follow);
                     }
                     Err(error) => drop(state.failed.insert(package, error)),
                 }

@@ -1,5 +1,5 @@
-//! Digests of files and folders, each file read once and remembered by what `stat` says of it.
-//! Knows `digest`; the caller says where the memory lies on disk.
+//! Digests of files and folders, each file read once and remembered by what `stat` says of it; and which package looked at
+//! which. Knows `digest` and names; the caller says where the memory lies on disk.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
+use crate::names::PackageName;
 
 /// What must be equal for a file to count as unchanged. Times in nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,16 @@ impl Stat {
     pub fn numbers(&self) -> [u64; 6] {
         // Nanoseconds since 1970 fit in 64 bits until 2554; what claims to be from before is cut, which still compares.
         [self.size, self.mtime as u64, self.ctime as u64, self.inode, self.device, u64::from(self.mode)]
+    }
+
+    /// The opposite of [`Stat::numbers`].
+    pub fn of_numbers([size, mtime, ctime, inode, device, mode]: [u64; 6]) -> Stat {
+        let time = |nanoseconds: u64| i128::from(nanoseconds as i64);
+        Stat { size, mtime: time(mtime), ctime: time(ctime), inode, device, mode: mode as u32 }
+    }
+
+    fn is_link(&self) -> bool {
+        self.mode & libc::S_IFMT == libc::S_IFLNK
     }
 
     /// Whether a file that looked like this at `now` could change after that without `stat` showing it: it changed
@@ -77,11 +88,20 @@ impl Stat {
 /// The coarsest step of a kernel's clock for files that keep nanoseconds is 10 ms; in a virtual machine ticks come late.
 const TICK: i128 = 50_000_000;
 
+/// A path that mattered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What `lstat` said of it when it was first looked at; `None`: there was nothing.
+    pub stat: Option<Stat>,
+    /// The only package that it matters to; `None`: it may matter to all.
+    pub to: Option<PackageName>,
+}
+
 /// A memory of digests. Cheap to ask from many threads.
 #[derive(Debug, Default)]
 pub struct FileDigests {
     known: Mutex<HashMap<PathBuf, Known>>,
-    seen: Mutex<HashMap<OsString, Option<Stat>>>,
+    seen: Mutex<HashMap<OsString, Seen>>,
     /// Whether there is anything that is not saved.
     learnt: AtomicBool,
 }
@@ -124,15 +144,43 @@ impl FileDigests {
         crate::disk::write_atomically(file, &serde_json::to_vec(&saved).unwrap_or_default())
     }
 
+    /// Looks at files for a package, whose key depends on what is found; `None`: for all of them.
+    pub fn reader<'a>(&'a self, to: Option<&'a PackageName>) -> Reader<'a> {
+        Reader { digests: self, to }
+    }
+
+    /// Takes over what an earlier run saw and is so still.
+    pub fn take_over(&self, seen: Vec<(PathBuf, Seen)>) {
+        let mut all = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.extend(seen.into_iter().map(|(path, seen)| (path.into_os_string(), seen)));
+    }
+
+    /// Every path that mattered so far.
+    pub fn seen(&self) -> BTreeMap<PathBuf, Seen> {
+        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        seen.iter().map(|(path, seen)| (path.into(), seen.clone())).collect()
+    }
+}
+
+/// Files as a package looks at them.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    digests: &'a FileDigests,
+    to: Option<&'a PackageName>,
+}
+
+impl Reader<'_> {
     /// Remembers that what is at `path` matters, without reading it: a file, a folder's list of names, or nothing.
     pub fn note(&self, path: &Path) {
-        if self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).contains_key(path.as_os_str())
-        {
+        let seen = self.digests.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // What a link that matters to all leads to does so too.
+        if seen.get(path.as_os_str()).is_some_and(|seen| seen.to.is_none() || seen.to.as_ref() == self.to) {
             return;
         }
+        drop(seen);
         let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
         self.see(path, stat);
-        if stat.is_some_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFLNK) {
+        if stat.is_some_and(|stat| stat.is_link()) {
             if let Ok(target) = fs_err::canonicalize(path) {
                 self.see(&target, fs_err::symlink_metadata(&target).ok().map(|meta| Stat::of(&meta)));
             }
@@ -140,15 +188,13 @@ impl FileDigests {
     }
 
     fn see(&self, path: &Path, stat: Option<Stat>) {
-        let mut seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut seen = self.digests.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // What was first seen counts: a change since then must show.
-        seen.entry(path.as_os_str().to_owned()).or_insert(stat);
-    }
-
-    /// Every path that mattered so far, with what `lstat` said of it when it was first looked at.
-    pub fn seen(&self) -> BTreeMap<PathBuf, Option<Stat>> {
-        let seen = self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        seen.iter().map(|(path, stat)| (path.into(), *stat)).collect()
+        let seen = seen.entry(path.as_os_str().to_owned());
+        let seen = seen.or_insert_with(|| Seen { stat, to: self.to.cloned() });
+        if seen.to.as_ref() != self.to {
+            seen.to = None;
+        }
     }
 
     /// The digest of a file's content; `None` when there is no such file.
@@ -162,7 +208,7 @@ impl FileDigests {
             Err(error) => return Err(error.into()),
         };
         let stat = Stat::of(&meta);
-        let lock = || self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let lock = || self.digests.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(known) = lock().get(path) {
             if known.sure && known.stat == stat {
                 return Ok(Some(known.digest));
@@ -171,7 +217,7 @@ impl FileDigests {
         let digest = Digest::of_file(path)?;
         let sure = !stat.too_fresh(now);
         lock().insert(path.to_owned(), Known { stat, digest, sure });
-        self.learnt.fetch_or(sure, Ordering::Relaxed);
+        self.digests.learnt.fetch_or(sure, Ordering::Relaxed);
         Ok(Some(digest))
     }
 

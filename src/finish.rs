@@ -305,10 +305,8 @@ fn unfit(path: &Path, kind: std::fs::FileType) -> Error {
 /// The digests of the files, in their order.
 fn hash_all(files: &[Pending], bytes: u64) -> Result<Vec<Digest>> {
     // Below some megabytes the threads cost more than they bring.
-    let threads = match std::thread::available_parallelism() {
-        Ok(n) if bytes > 8 << 20 => n.get().min(4),
-        _ => 1,
-    };
+    let many = bytes > 8 << 20;
+    let threads = if many { std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) } else { 1 };
     if threads == 1 {
         return files.iter().map(|file| Digest::of_file(&file.path)).collect();
     }

@@ -2,7 +2,7 @@
 //! definitions. Knows `error`; not what the list is for.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
@@ -40,14 +40,30 @@ pub enum Listing {
     },
 }
 
+/// Lists of the binary packages that a recipe makes, by name; none where it makes one alone. In these packages is all
+/// that was deployed, whether or not it goes into the image.
+pub fn binary_packages(deploy: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = std::fs::read_dir(deploy.join("binary_packages")).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path())).collect()
+}
+
+/// Whether a binary package serves development alone, by its name: nothing of it goes into the image.
+pub fn is_extra(name: &str) -> bool {
+    ["-dev", "-doc", "-dbg"].iter().any(|end| name.ends_with(end))
+}
+
 /// What a package's list names: paths below the image's root, with the rest of each line.
 pub fn lines(deploy: &Path) -> BTreeMap<String, String> {
-    let text = fs_err::read(deploy.join(LIST)).unwrap_or_default();
+    lines_of(&deploy.join(LIST))
+}
+
+fn lines_of(list: &Path) -> BTreeMap<String, String> {
+    let text = fs_err::read(list).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(definition).collect()
 }
 
-/// The same, understood. Errors name the line.
-pub fn listed(deploy: &Path) -> Result<BTreeMap<String, Listed>> {
+/// What a list names, understood. Errors name the line.
+pub fn listed(list: &Path) -> Result<BTreeMap<String, Listed>> {
     let understood = |(path, rest): (String, String)| match understand(&rest) {
         Some(_) if path.split('/').any(|part| part == "..") => {
             Err(Error::new(Kind::Recipe, format!("{LIST}: `{path}` leads out of the image")))
@@ -55,7 +71,7 @@ pub fn listed(deploy: &Path) -> Result<BTreeMap<String, Listed>> {
         Some(listed) => Ok((path, listed)),
         None => Err(Error::new(Kind::Recipe, format!("{LIST}: no meaning in an image: `{path} {rest}`"))),
     };
-    lines(deploy).into_iter().map(understood).collect()
+    lines_of(list).into_iter().map(understood).collect()
 }
 
 /// Whether a path of the image gives way where another package has it too: `rootfs_fallbacks.txt` names it, or a folder

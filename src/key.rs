@@ -12,8 +12,9 @@ use rustc_hash::FxHashSet;
 use crate::digest::Digest;
 use crate::error::Result;
 use crate::evaluate::{Evaluated, texts_below};
-use crate::filedigest::{FileDigests, Stat};
+use crate::filedigest::{FileDigests, Reader, Stat};
 use crate::layout::{Tree, room};
+use crate::names::PackageName;
 use crate::recipe::Recipe;
 use crate::runtime::{self, identifiers};
 
@@ -231,13 +232,18 @@ impl Ingredients<'_> {
         names
     }
 
+    fn reader<'r>(&'r self, recipe: &'r Recipe) -> Reader<'r> {
+        self.digests.reader(Some(&recipe.name))
+    }
+
     /// All that bash reads of a recipe: its file, those that it sources, and its functions, wherever they come from.
     fn texts<'r>(&self, recipe: &'r Recipe) -> Vec<Cow<'r, str>> {
         let mut texts: Vec<Cow<'r, str>> = vec![Cow::Borrowed(&recipe.evaluated.text)];
-        self.digests.note(&self.tree.recipe(recipe.name.as_str()));
+        let reader = self.reader(recipe);
+        reader.note(&self.tree.recipe(recipe.name.as_str()));
         for source in &recipe.evaluated.sources {
             let path = self.tree.root().join(source);
-            self.digests.note(&path);
+            reader.note(&path);
             if let Ok(text) = fs_err::read(path) {
                 texts.push(Cow::Owned(String::from_utf8_lossy(&text).into_owned()));
             }
@@ -251,12 +257,13 @@ impl Ingredients<'_> {
         let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
         let folders = others.chain(files.then(|| self.tree.package(recipe.name.as_str())));
         let mut beside: Vec<String> = folders.flat_map(|folder| texts_below(&folder)).collect();
+        let reader = self.reader(recipe);
         for (place, listed) in self.places.iter().zip(self.listed) {
-            self.digests.note(place);
+            reader.note(place);
             let named = |name: &&String| texts.iter().any(|text| mentions(text, name));
             let looked_up = recipe.evaluated.lookups.iter();
             for name in listed.iter().filter(named).chain(looked_up) {
-                self.digests.note(&place.join(name));
+                reader.note(&place.join(name));
                 beside.extend(fs_err::read_to_string(place.join(name)));
             }
         }
@@ -310,7 +317,8 @@ impl Ingredients<'_> {
         let mut manifest = Manifest::default();
         let texts = self.texts(recipe);
         let but = (!recipe.evaluated.makefile).then_some("build");
-        let files = self.digests.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
+        let reader = self.reader(recipe);
+        let files = reader.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
         let beside = self.beside(recipe, &texts, !files.is_empty());
         let names = self.names(recipe, &texts, &beside);
         manifest.set("format", FORMAT);
@@ -375,23 +383,23 @@ impl Ingredients<'_> {
         }
         for other in recipe.other_folders() {
             for (name, line) in
-                self.digests.folder(&self.tree.root().join(&other), self.tree.root(), Some("build"))?
+                reader.folder(&self.tree.root().join(&other), self.tree.root(), Some("build"))?
             {
                 manifest.set(format!("file {}/{name}", other.display()), line);
             }
         }
         for name in &recipe.evaluated.lookups {
-            manifest.set(format!("lookup {name}"), self.lookup(name)?);
+            manifest.set(format!("lookup {name}"), self.lookup(&recipe.name, name)?);
         }
         for place in self.visited_by(recipe, &texts) {
-            let line = self.digests.line(&self.tree.root().join(&place), self.tree.root())?;
+            let line = reader.line(&self.tree.root().join(&place), self.tree.root())?;
             manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
         }
         if texts.iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
-            manifest.set("lookup .", self.lookup(".")?);
+            manifest.set("lookup .", self.lookup(&recipe.name, ".")?);
         }
         for tool in recipe.host_tools() {
-            manifest.set(format!("tool {tool}"), self.tool(tool)?);
+            manifest.set(format!("tool {tool}"), self.tool(&recipe.name, tool)?);
         }
         Ok(manifest)
     }
@@ -430,26 +438,29 @@ impl Ingredients<'_> {
         Ok(changed.map(|entry| self.tree.show(entry.path())))
     }
 
-    /// What a configuration name is in each of the places, most specific first; `-` where it is absent.
-    pub fn lookup(&self, name: &str) -> Result<String> {
+    /// What a configuration name that a package looks up is in each of the places, most specific first; `-` where it is
+    /// absent.
+    pub fn lookup(&self, package: &PackageName, name: &str) -> Result<String> {
         let mut values = Vec::new();
         for place in self.places {
-            let line = self.digests.line(&place.join(name), self.tree.root())?;
+            let line = self.digests.reader(Some(package)).line(&place.join(name), self.tree.root())?;
             values.push(line.unwrap_or_else(|| "-".to_owned()));
         }
         Ok(values.join(", "))
     }
 
-    /// What another discovered input (a file that a step sourced, relative to the tree) holds now.
-    pub fn sourced(&self, path: &str) -> Result<String> {
-        let line = self.digests.line(&self.tree.root().join(path), self.tree.root())?;
+    /// What another discovered input (a file that a package's step sourced, relative to the tree) holds now.
+    pub fn sourced(&self, package: &PackageName, path: &str) -> Result<String> {
+        let line = self.digests.reader(Some(package)).line(&self.tree.root().join(path), self.tree.root())?;
         Ok(line.unwrap_or_else(|| "-".to_owned()))
     }
 
     /// The digest of a program of this machine, or `-`.
-    fn tool(&self, name: &str) -> Result<String> {
+    fn tool(&self, package: &PackageName, name: &str) -> Result<String> {
         for folder in ["/usr/bin", "/bin", "/usr/sbin", "/sbin"] {
-            if let Some(digest) = self.digests.file(&PathBuf::from(folder).join(name))? {
+            if let Some(digest) =
+                self.digests.reader(Some(package)).file(&PathBuf::from(folder).join(name))?
+            {
                 return Ok(digest.to_string());
             }
         }

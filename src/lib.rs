@@ -36,6 +36,7 @@ pub mod lint;
 pub mod listing;
 pub mod load;
 pub mod making;
+pub mod memory;
 pub mod mirrors;
 pub mod names;
 pub mod origin;

@@ -13,8 +13,10 @@ use crate::filedigest::FileDigests;
 use crate::graph::Graph;
 use crate::key::{self, Ingredients};
 use crate::layout::{BuildRoot, Tree, room};
+use crate::memory::Memory;
 use crate::names::{self, PackageName};
 use crate::plain::runs_programs;
+use crate::plan::Found;
 use crate::recipe::Recipe;
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -50,6 +52,8 @@ pub struct Loaded {
     pub opaque: Option<PackageName>,
     /// Before anything was read.
     pub began: SystemTime,
+    /// Results of packages that nothing which changed matters to.
+    pub standing: BTreeMap<PackageName, Found>,
 }
 
 impl Loaded {
@@ -186,6 +190,18 @@ pub fn load(
     product: &str,
     only: &[String],
 ) -> Result<Loaded> {
+    load_but(settings, store, board, product, only, None)
+}
+
+/// The same, but for what is known already.
+pub fn load_but(
+    settings: &Settings,
+    store: &Store,
+    board: &str,
+    product: &str,
+    only: &[String],
+    memory: Option<Memory>,
+) -> Result<Loaded> {
     let tree = settings.tree()?;
     check_board_and_product(&tree, board, product)?;
     let mut goals = Vec::new();
@@ -212,7 +228,8 @@ pub fn load(
         }
         goals.push(goal);
     }
-    read(settings, store, tree, board, product, &goals, true)
+    let how = How { follow: true, history: false, memory };
+    all_or_nothing(read_how(settings, store, tree, (board, product), &goals, how)?)
 }
 
 /// Evaluates `goals` and, with `follow`, all that they need.
@@ -225,11 +242,12 @@ pub fn read(
     goals: &[PackageName],
     follow: bool,
 ) -> Result<Loaded> {
-    let (loaded, failed) = read_how(settings, store, tree, (board, product), goals, follow, false)?;
-    match failed.into_iter().next() {
-        Some((_, error)) => Err(error),
-        None => Ok(loaded),
-    }
+    let how = How { follow, history: false, memory: None };
+    all_or_nothing(read_how(settings, store, tree, (board, product), goals, how)?)
+}
+
+fn all_or_nothing((loaded, failed): (Loaded, BTreeMap<PackageName, Error>)) -> Result<Loaded> {
+    failed.into_values().next().map_or(Ok(loaded), Err)
 }
 
 /// Evaluates recipes, each for itself; with `history` also finds out where each variable was set. Those that cannot be
@@ -242,7 +260,7 @@ pub fn read_each(
     goals: &[PackageName],
     history: bool,
 ) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
-    read_how(settings, store, tree, target, goals, false, history)
+    read_how(settings, store, tree, target, goals, How { follow: false, history, memory: None })
 }
 
 /// A variable of a board's and product's configuration.
@@ -305,20 +323,41 @@ pub fn base(tree: &Tree, board: &str, product: &str) -> Vec<(String, String)> {
     ]
 }
 
+/// How recipes are read.
+struct How {
+    /// Whether what they need is read too.
+    follow: bool,
+    /// Whether to find out where each variable was set.
+    history: bool,
+    /// What need not be read.
+    memory: Option<Memory>,
+}
+
 fn read_how(
     settings: &Settings,
     store: &Store,
     tree: Tree,
     (board, product): (&str, &str),
     goals: &[PackageName],
-    follow: bool,
-    history: bool,
+    How { follow, history, memory }: How,
 ) -> Result<(Loaded, BTreeMap<PackageName, Error>)> {
-    let began = SystemTime::now();
+    let began = memory.as_ref().map_or_else(SystemTime::now, |memory| memory.began);
+    let digests = FileDigests::load(&store.digests());
+    let mut known = None;
+    let mut standing = BTreeMap::new();
+    let os_release = std::sync::OnceLock::new();
+    if let Some(memory) = memory {
+        log::debug!("as in the last run: {} packages", memory.standing.len());
+        digests.take_over(memory.seen);
+        if let Some(release) = memory.release {
+            let _ = os_release.set(release);
+        }
+        known = Some(memory.evaluation);
+        standing = memory.standing;
+    }
     let runtime = Runtime::install(&store.runtime())?;
     let places = tree.config_places(board, product);
     let base = base(&tree, board, product);
-    let os_release = std::sync::OnceLock::new();
     let setting = Setting {
         tree: &tree,
         runtime: &runtime,
@@ -331,8 +370,9 @@ fn read_how(
         history,
     };
     // Those that were looked for, and whether they are there: most are needed by several.
-    let there: Mutex<HashMap<PackageName, bool>> = Mutex::default();
-    let known = |name: &PackageName| {
+    let there: Mutex<HashMap<PackageName, bool>> =
+        Mutex::new(standing.keys().map(|name: &PackageName| (name.clone(), true)).collect());
+    let is_package = |name: &PackageName| {
         let mut there = there.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         match there.get(name) {
             Some(known) => *known,
@@ -342,7 +382,7 @@ fn read_how(
     let needs = |name: &PackageName, evaluated: &Evaluated| -> Result<Vec<PackageName>> {
         let depends = Recipe::check(name, evaluated)?.1;
         for need in &depends {
-            if !known(need) {
+            if !is_package(need) {
                 let all = folders(&tree.packages());
                 let error = Error::new(
                     Kind::Recipe,
@@ -356,7 +396,7 @@ fn read_how(
         }
         Ok(if follow { depends } else { Vec::new() })
     };
-    let evaluation = evaluate::evaluate(&setting, goals, &needs)?;
+    let evaluation = evaluate::evaluate(&setting, goals, known, &needs)?;
     if follow && !evaluation.failed.is_empty() {
         // What they need was not read: there is no graph.
         return Err(evaluation
@@ -394,13 +434,12 @@ fn read_how(
     for (name, variable) in &evaluation.environment.variables {
         variables.insert(name.clone(), variable.value.clone());
     }
-    let digests = FileDigests::load(&store.digests());
     for place in &places {
         for name in evaluation.environment.lookups.iter().map(String::as_str).chain(["BOARDS"]) {
-            digests.note(&place.join(name));
+            digests.reader(None).note(&place.join(name));
         }
     }
-    digests.note(std::path::Path::new("/etc/os-release"));
+    digests.reader(None).note(std::path::Path::new("/etc/os-release"));
     let toolchain = places.iter().filter_map(|place| fs_err::read_to_string(place.join("TOOLCHAIN")).ok());
     let runs = toolchain.into_iter().any(|text| runs_programs(&text));
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
@@ -418,6 +457,7 @@ fn read_how(
         digests,
         opaque,
         began,
+        standing,
         tree,
     };
     Ok((loaded, evaluation.failed))

@@ -17,9 +17,11 @@ use crate::room::{Mount, Program, Ran, Room, Status, Stop};
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::{Meta, remove_tree};
-use crate::{finish, stage, strip};
-/// Runs one program, handing it descriptors at the numbers named.
-type Runner<'a> = dyn Fn(Program, &[(BorrowedFd<'_>, i32)]) -> Result<Ran> + 'a;
+use crate::{finish, process, stage, strip};
+/// Runs programs one after another until one fails, handing them descriptors at the numbers named, and tells how each
+/// ended.
+type Runner<'a> =
+    dyn Fn(Vec<Program>, &[(BorrowedFd<'_>, i32)], &mut dyn FnMut(&process::Exit)) -> Result<Ran> + 'a;
 
 impl Job<'_> {
     /// Builds the package, or finds that it need not be.
@@ -117,7 +119,7 @@ impl Job<'_> {
             source: source.and_then(|path| self.store.digest_below("source", &path)),
             prepared: prepared.and_then(|path| self.store.digest_below("prepared", &path)),
         };
-        let manifest = self.planner.with_discovered(whole, inputs)?;
+        let manifest = self.planner.with_discovered(place, whole, inputs)?;
         let entry = work.join("entry");
         fs_err::create_dir(&entry)?;
         fs_err::create_dir(entry.join("log"))?;
@@ -132,7 +134,7 @@ impl Job<'_> {
         let entry = self.store.publish(&entry, &key)?;
         self.store.discover(&own.digest(), inputs)?;
         let visible = self.planner.visible(place, entry.meta.output, &|need| self.visible(need));
-        Ok(Found { entry, manifest, visible })
+        Ok(Found { entry, visible })
     }
 
     fn build_in_room(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<String>> {
@@ -286,13 +288,14 @@ impl Job<'_> {
         places: &Places,
         work: &Path,
     ) -> Worked<()> {
-        let room = Room { mounts, programs: Vec::new(), network: false, terminal: false, limit: None };
-        self.run_steps_with(place, steps, work, places, &|program, inherit| {
-            self.rooms.run(&Room { programs: vec![program], ..room.clone() }, inherit, &self.workshop.cancel)
+        self.run_steps_with(place, steps, work, places, &|programs, inherit, ended| {
+            let room =
+                Room { mounts: mounts.clone(), programs, network: false, terminal: false, limit: None };
+            self.rooms.run_telling(false, &room, inherit, &self.workshop.cancel, ended)
         })
     }
 
-    /// Runs steps one after another, each by `run`, and tells what happens.
+    /// Runs steps one after another, all at once by `run`, and tells what happens.
     pub fn run_steps_with(
         &self,
         place: usize,
@@ -305,54 +308,62 @@ impl Job<'_> {
         let env = step::environment(recipe, places, self.jobs);
         let (read, write) = self.workshop.tokens.descriptors();
         let inherit = [(read.as_fd(), step::JOBSERVER.0), (write.as_fd(), step::JOBSERVER.1)];
+        let log = |step: Step| self.loaded.build_root.log(&recipe.name, step);
+        let mut programs = Vec::with_capacity(steps.len());
         for (step, cwd) in steps {
-            let log = self.loaded.build_root.log(&recipe.name, *step);
-            fs_err::write(&log, "")?;
-            self.events.send(Event::StepStarted {
-                package: recipe.name.clone(),
-                step: *step,
-                log: log.clone(),
-            });
-            let began = Instant::now();
-            let program = step::program(*step, places, cwd.clone(), log.clone(), env.clone());
-            let ran = run(program, &inherit)?;
-            self.state(place).cpu += ran.cpu;
-            let exit = match ran.exits.last().map(|exit| exit.status) {
-                Some(Status::Code(code)) => Exit::Code(code),
-                Some(Status::Signal(signal)) => Exit::Signal(signal),
-                None => Exit::Signal(libc::SIGTERM),
-            };
-            self.events.send(Event::StepEnded {
-                package: recipe.name.clone(),
-                step: *step,
-                exit,
-                elapsed: began.elapsed(),
-            });
-            if ran.stop == Some(Stop::Cancelled) || self.workshop.cancel.is_cancelled() {
-                return Err(Trouble::Cancelled);
-            }
-            if !exit.success() {
-                let confession = if recipe.evaluated.makefile {
-                    step::confession_of_make(&log, self.loaded, places)
-                } else {
-                    step::confession(&work.join("report"), self.loaded, places)
-                };
-                let failure = Failure {
-                    package: recipe.name.clone(),
-                    step: Some(*step),
-                    exit: Some(exit),
-                    message: String::new(),
-                    at: Vec::new(),
-                    hints: Vec::new(),
-                    command: confession.command,
-                    stack: confession.stack,
-                    log: Some(log),
-                    kept: None,
-                };
-                return Err(Trouble::Failed(Box::new(failure), Kind::Build));
-            }
+            fs_err::write(log(*step), "")?;
+            programs.push(step::program(*step, places, cwd.clone(), log(*step), env.clone()));
         }
-        Ok(())
+        let package = || recipe.name.clone();
+        let mut waiting = steps.iter().map(|(step, _)| *step);
+        let start = |step: Step| {
+            self.events.send(Event::StepStarted { package: package(), step, log: log(step) });
+            (step, Instant::now())
+        };
+        let end = |(step, began): (Step, Instant), exit: Exit| {
+            self.events.send(Event::StepEnded { package: package(), step, exit, elapsed: began.elapsed() });
+            (step, exit)
+        };
+        let mut running = waiting.next().map(start);
+        let mut last = None;
+        let ran = run(programs, &inherit, &mut |ended| {
+            let exit = match ended.status {
+                Status::Code(code) => Exit::Code(code),
+                Status::Signal(signal) => Exit::Signal(signal),
+            };
+            last = running.take().map(|running| end(running, exit));
+            running = if exit.success() { waiting.next().map(start) } else { None };
+        })?;
+        self.state(place).cpu += ran.cpu;
+        if let Some(running) = running {
+            // It was ended before it could say anything.
+            last = Some(end(running, Exit::Signal(libc::SIGTERM)));
+        }
+        for step in waiting {
+            fs_err::remove_file(log(step))?;
+        }
+        if ran.stop == Some(Stop::Cancelled) || self.workshop.cancel.is_cancelled() {
+            return Err(Trouble::Cancelled);
+        }
+        let Some((step, exit)) = last.filter(|(_, exit)| !exit.success()) else { return Ok(()) };
+        let confession = if recipe.evaluated.makefile {
+            step::confession_of_make(&log(step), self.loaded, places)
+        } else {
+            step::confession(&work.join("report"), self.loaded, places)
+        };
+        let failure = Failure {
+            package: recipe.name.clone(),
+            step: Some(step),
+            exit: Some(exit),
+            message: String::new(),
+            at: Vec::new(),
+            hints: Vec::new(),
+            command: confession.command,
+            stack: confession.stack,
+            log: Some(log(step)),
+            kept: None,
+        };
+        Err(Trouble::Failed(Box::new(failure), Kind::Build))
     }
 
     /// Strips what was deployed, by the toolchain's own program and in the same room.

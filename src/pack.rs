@@ -37,6 +37,46 @@ enum What {
     Device { character: bool, major: u32, minor: u32 },
 }
 
+/// Shell text that makes the users and groups of a file `accounts`, for a script that runs before a package's files are
+/// there. Numbers are those that the files have, so one that another has is an error. `time`: of the password, in seconds.
+///
+/// Package managers that install into a folder name it in different variables: opkg, OpenWrt, Yocto, dpkg.
+pub fn accounts(text: &str, time: u64) -> String {
+    let mut script = String::from(
+        r#"root="${PKG_ROOT:-${IPKG_INSTROOT:-${D:-$DPKG_ROOT}}}"
+root="${root%/}"
+entry() { # FILE NAME NUMBER LINE
+	grep -q "^$2:[^:]*:$3:" "$root/etc/$1" 2>/dev/null && return
+	if grep -q -e "^$2:" -e "^[^:]*:[^:]*:$3:" "$root/etc/$1" 2>/dev/null; then
+		echo "the name $2 or the number $3 is another's in $root/etc/$1" >&2
+		exit 1
+	fi
+	mkdir -p "$root/etc" && echo "$4" >>"$root/etc/$1" || exit 1
+}
+member() { # GROUP USER
+	grep -qE "^$1:.*[:,]$2(,|\$)" "$root/etc/group" ||
+		sed -i "/^$1:/{s/[^:]\$/&,/;s/\$/$2/}" "$root/etc/group" || exit 1
+}
+password() { # USER
+	[ ! -e "$root/etc/shadow" ] || grep -q "^$1:" "$root/etc/shadow" ||
+"#,
+    );
+    script +=
+        &format!("\t\techo \"$1:*:{}:0:99999:7:::\" >>\"$root/etc/shadow\" || exit 1\n}}\n", time / 86_400);
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [kind, name, number, rest @ ..] = words.as_slice() else { continue };
+        script += &format!("entry group {name} {number} '{name}:x:{number}:'\n");
+        if *kind == "user" {
+            let line = format!("{name}:x:{number}:{number}::{}", rest.join(":"));
+            script += &format!("entry passwd {name} {number} '{line}'\npassword {name}\n");
+        } else {
+            script.extend(rest.iter().map(|member| format!("member {name} {member}\n")));
+        }
+    }
+    script
+}
+
 /// Of what a folder is that nobody lists, but that listed files are in.
 const FOLDER: Entry = Entry { what: What::Folder, mode: 0o755, uid: 0, gid: 0 };
 

@@ -1,6 +1,8 @@
 //! What would be done and why, as data. Knows graph, keys and store; starts no process and changes nothing.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -23,7 +25,7 @@ pub enum Action {
 }
 
 /// What other packages see of one: its output, and a digest of all that it needs in turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visible {
     /// Digest of the output.
     pub output: Digest,
@@ -31,13 +33,11 @@ pub struct Visible {
     pub turn: Digest,
 }
 
-/// A result that fits, with the manifest it was found by.
-#[derive(Debug, Clone)]
+/// A result that fits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Found {
     /// The entry.
     pub entry: Entry,
-    /// The whole manifest.
-    pub manifest: Manifest,
     /// What its dependents see.
     pub visible: Visible,
 }
@@ -51,7 +51,7 @@ pub struct Planned {
     pub reason: String,
     /// All changed inputs, old → new, when there was an earlier build here.
     pub changes: Vec<String>,
-    /// The manifest without other packages and without discovered inputs.
+    /// The manifest without other packages and without discovered inputs; empty where the result stands.
     pub own: Manifest,
     /// The result, when it is in the store already.
     pub found: Option<Found>,
@@ -75,13 +75,30 @@ pub struct Planner<'a> {
     pub store: &'a Store,
     /// Where the last manifests are.
     pub build_root: &'a BuildRoot,
+    /// Results that are known to fit as long as what they need is as it was.
+    pub standing: &'a BTreeMap<PackageName, Found>,
 }
 
 impl Planner<'_> {
     /// Plans all packages of the graph.
     pub fn plan(&self) -> Result<Plan> {
         let mut packages: Vec<Planned> = Vec::with_capacity(self.graph.packages.len());
+        // Those that stand, and so does all that they need.
+        let mut stands = vec![false; self.graph.packages.len()];
         for (place, recipe) in self.graph.packages.iter().enumerate() {
+            let standing = self.standing.get(&recipe.name).filter(|found| found.entry.is_there());
+            if let Some(found) = standing.filter(|_| self.graph.needs[place].iter().all(|&need| stands[need]))
+            {
+                stands[place] = true;
+                packages.push(Planned {
+                    action: Action::Reuse,
+                    reason: String::new(),
+                    changes: Vec::new(),
+                    own: Manifest::default(),
+                    found: Some(found.clone()),
+                });
+                continue;
+            }
             let own = self.ingredients.manifest(recipe)?;
             let sets = self.store.discovered(&own.digest());
             let waits: Vec<&str> = self.graph.needs[place]
@@ -135,13 +152,14 @@ impl Planner<'_> {
         Ok(manifest)
     }
 
-    /// Adds what was discovered to a manifest.
-    pub fn with_discovered(&self, whole: &Manifest, inputs: &[String]) -> Result<Manifest> {
+    /// Adds what was discovered to a package's manifest.
+    pub fn with_discovered(&self, place: usize, whole: &Manifest, inputs: &[String]) -> Result<Manifest> {
+        let package = &self.graph.packages[place].name;
         let mut manifest = whole.clone();
         for input in inputs {
             let value = match input.split_once(' ') {
-                Some(("lookup", name)) => self.ingredients.lookup(name)?,
-                Some(("source", path)) => self.ingredients.sourced(path)?,
+                Some(("lookup", name)) => self.ingredients.lookup(package, name)?,
+                Some(("source", path)) => self.ingredients.sourced(package, path)?,
                 _ => continue,
             };
             manifest.set(input, value);
@@ -176,10 +194,10 @@ impl Planner<'_> {
         let Some(sets) = sets else { return Ok(None) };
         let whole = self.whole(place, own, visible)?;
         for set in sets {
-            let manifest = self.with_discovered(&whole, set)?;
+            let manifest = self.with_discovered(place, &whole, set)?;
             if let Some(entry) = self.store.find(&manifest.digest()) {
                 let visible = self.visible(place, entry.meta.output, visible);
-                return Ok(Some(Found { entry, manifest, visible }));
+                return Ok(Some(Found { entry, visible }));
             }
         }
         Ok(None)

@@ -168,9 +168,14 @@ impl Reply {
     }
 }
 
-/// Passes cancellation on to the supervisor at the other end of `control`, and collects what it says until
-/// it is gone. `server` is the descriptor whose hang-up means that the server died.
-pub(crate) fn listen(mut control: &UnixStream, server: impl AsFd, cancel: &Cancel) -> Result<Vec<Reply>> {
+/// Passes cancellation on to the supervisor at the other end of `control`, and what it says to `heard`, until it is
+/// gone. `server` is the descriptor whose hang-up means that the server died.
+pub(crate) fn listen(
+    mut control: &UnixStream,
+    server: impl AsFd,
+    cancel: &Cancel,
+    heard: &mut dyn FnMut(Reply),
+) -> Result<()> {
     let (mut said, mut term, mut kill, mut alive) = (Vec::new(), true, true, true);
     let mut buffer = [0; 4096];
     loop {
@@ -192,7 +197,7 @@ pub(crate) fn listen(mut control: &UnixStream, server: impl AsFd, cancel: &Cance
         }
         let ready =
             |source| sources.iter().zip(&watched).any(|(s, fd)| *s == source && fd.any().unwrap_or_default());
-        let (heard, term_now, kill_now, dead) = (ready(0), ready(1), ready(2), ready(3));
+        let (speaks, term_now, kill_now, dead) = (ready(0), ready(1), ready(2), ready(3));
         if term_now {
             term = false;
             let _ = control.write_all(&[TERM]);
@@ -206,16 +211,22 @@ pub(crate) fn listen(mut control: &UnixStream, server: impl AsFd, cancel: &Cance
             alive = false;
             let _ = control.shutdown(std::net::Shutdown::Write);
         }
-        if heard {
+        if speaks {
             match control.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(n) => said.extend_from_slice(&buffer[..n]),
+                Ok(n) => {
+                    said.extend_from_slice(&buffer[..n]);
+                    while let Some(end) = said.iter().position(|&byte| byte == b'\n') {
+                        let line: Vec<u8> = said.drain(..=end).collect();
+                        serde_json::from_slice(&line).into_iter().for_each(&mut *heard);
+                    }
+                }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(_) => break,
             }
         }
     }
-    Ok(said.split(|&b| b == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect())
+    Ok(())
 }
 
 /// What holds together everything that a supervisor's programs start.

@@ -207,8 +207,26 @@ impl RoomServer {
     /// what could not be mounted or executed and the errno; a program that fails is no error.
     /// The `work` folders are empty again afterwards.
     pub fn run(&self, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
-        let ran = self.request(0, room, inherit, cancel);
-        for mount in &room.mounts {
+        self.run_telling(false, room, inherit, cancel, &mut |_| ())
+    }
+
+    /// Runs the programs of `room` as [`RoomServer::run`] does, but on the bare host: `mounts` and `network` are not looked at.
+    pub fn run_bare(&self, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
+        self.run_telling(true, room, inherit, cancel, &mut |_| ())
+    }
+
+    /// Either of these, and tells `ended` of each program as soon as it has ended.
+    pub fn run_telling(
+        &self,
+        bare: bool,
+        room: &Room,
+        inherit: &[(BorrowedFd, RawFd)],
+        cancel: &Cancel,
+        ended: &mut dyn FnMut(&Exit),
+    ) -> Result<Ran> {
+        let ran = self.request(if bare { BARE } else { 0 }, room, inherit, cancel, ended);
+        let mounts = if bare { &[][..] } else { &room.mounts };
+        for mount in mounts {
             if let Mount::Overlay { work: Some(work), .. } = mount {
                 clear_work(work);
             }
@@ -216,12 +234,14 @@ impl RoomServer {
         ran
     }
 
-    /// Runs the programs of `room` as [`RoomServer::run`] does, but on the bare host: `mounts` and `network` are not looked at.
-    pub fn run_bare(&self, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
-        self.request(BARE, room, inherit, cancel)
-    }
-
-    fn request(&self, how: u8, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
+    fn request(
+        &self,
+        how: u8,
+        room: &Room,
+        inherit: &[(BorrowedFd, RawFd)],
+        cancel: &Cancel,
+        ended: &mut dyn FnMut(&Exit),
+    ) -> Result<Ran> {
         let mut ran = Ran { exits: Vec::new(), cpu: Duration::ZERO, stop: None };
         if cancel.is_cancelled() {
             ran.stop = Some(Stop::Cancelled);
@@ -249,22 +269,23 @@ impl RoomServer {
         let _ = control.write_all(&(request.len() as u64).to_ne_bytes());
         let _ = control.write_all(&request);
 
-        let replies = listen(&control, &self.socket, cancel);
+        let (mut failed, mut gone) = (None, None);
+        let heard = listen(&control, &self.socket, cancel, &mut |reply| match reply {
+            Reply::Exit(exit) => {
+                ended(&exit);
+                ran.exits.push(exit);
+            }
+            Reply::Stopped(stop) => ran.stop = Some(stop),
+            Reply::Failed(why) => failed = failed.take().or(Some(why)),
+            Reply::Gone { status, cpu } => {
+                ran.cpu = cpu;
+                gone = Some(status);
+            }
+        });
         if room.terminal {
             take_terminal_back();
         }
-        let (mut failed, mut gone) = (None, None);
-        for reply in replies? {
-            match reply {
-                Reply::Exit(exit) => ran.exits.push(exit),
-                Reply::Stopped(stop) => ran.stop = Some(stop),
-                Reply::Failed(why) => failed = failed.or(Some(why)),
-                Reply::Gone { status, cpu } => {
-                    ran.cpu = cpu;
-                    gone = Some(status);
-                }
-            }
-        }
+        heard?;
         let why = match (failed, gone) {
             (Some(why), _) => why,
             (None, Some(Status::Code(0))) => return Ok(ran),

@@ -126,6 +126,18 @@ pub fn core() -> &'static BTreeSet<&'static str> {
     &CORE
 }
 
+/// Helpers that read what only a step knows the name of: that may call any helper.
+const READ_ANYTHING: &[&str] = &["include_pkg", "dependencies", "include_override", "include_merge"];
+
+/// The library as the steps of a recipe need it that can reach `names`: bash reads it again for every step.
+pub fn library_for(names: &BTreeSet<String>) -> String {
+    if READ_ANYTHING.iter().any(|name| names.contains(*name)) {
+        return library().to_owned();
+    }
+    let needed = helpers().iter().filter(|(name, _)| names.contains(**name) || core().contains(*name));
+    needed.flat_map(|(name, helper)| [name, "() {\n", helper.text, "}\n"]).collect()
+}
+
 /// The digest of what every step runs, whatever its recipe says.
 pub fn core_digest() -> Digest {
     let texts = core().iter().map(|name| format!("{name}\0{}", helpers()[name].text));

@@ -114,7 +114,7 @@ impl Job<'_> {
         let digest = own.digest();
         let find = || -> Result<Option<(PathBuf, Vec<String>)>> {
             for set in self.store.discovered(&digest).unwrap_or_default() {
-                let key = self.planner.with_discovered(&own, &set)?.digest();
+                let key = self.planner.with_discovered(place, &own, &set)?.digest();
                 let path = self.store.prepared(&key);
                 if path.is_dir() {
                     return Ok(Some((path, set)));
@@ -148,7 +148,7 @@ impl Job<'_> {
                 let inputs = step::discovered(&work.join("report"), recipe, &places)?;
                 remove_tree(&work.join("work"))?;
                 self.copy_log(place, Step::Prepare, &work)?;
-                let key = self.planner.with_discovered(&own, &inputs)?.digest();
+                let key = self.planner.with_discovered(place, &own, &inputs)?.digest();
                 let path = self.store.publish_prepared(&work, &key)?;
                 self.store.discover(&digest, &inputs)?;
                 (path, inputs)

@@ -15,7 +15,7 @@ use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
 use crate::recipe::Recipe;
 use crate::room::{Mount, Program};
-use crate::runtime::MAKEFILE_NAME;
+use crate::runtime::{MAKEFILE_NAME, library_for};
 
 /// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.
 pub const EPOCH: i64 = 1_577_836_800;
@@ -46,6 +46,8 @@ pub struct Places {
     pub config: [PathBuf; 3],
     /// The runtime library's folder.
     pub runtime: PathBuf,
+    /// Where the helpers are that the recipe can reach.
+    pub library: PathBuf,
     /// Where the prelude is.
     pub prelude: PathBuf,
     /// Where the step reports.
@@ -68,6 +70,7 @@ impl Places {
             build: inside::BUILD.into(),
             config: inside::CONFIG.map(PathBuf::from),
             runtime: inside::RUNTIME.into(),
+            library: "/mk/library.sh".into(),
             prelude: "/mk/prelude.sh".into(),
             report: inside::REPORT.into(),
             home: inside::HOME.into(),
@@ -194,7 +197,7 @@ pub fn program(
         "--norc".into(),
         "--noprofile".into(),
         places.runtime.join("step.sh").into(),
-        places.runtime.join("library.sh").into(),
+        places.library.clone().into(),
         places.prelude.clone().into(),
         step.as_str().into(),
     ];
@@ -244,7 +247,9 @@ pub fn tree_mounts(
         }
     }
     mounts.push(bind(loaded.runtime.folder.clone(), inside::RUNTIME.into(), false));
-    mounts.push(Mount::File { to: Places::in_room().prelude, text: prelude });
+    let Places { library, prelude: to, .. } = Places::in_room();
+    mounts.push(Mount::File { to: library, text: library_for(reachable) });
+    mounts.push(Mount::File { to, text: prelude });
     mounts.push(bind(report.to_owned(), inside::REPORT.into(), true));
     if reachable.contains("PKGLOGDIR") {
         mounts.push(Mount::Tmpfs { to: inside::LOG.into() });

@@ -30,7 +30,6 @@ use crate::digest::Digest;
 use crate::disk::{NEW, write_by_way_of};
 pub use crate::disk::{remove_tree, write_atomically};
 use crate::error::{Error, Kind, Result};
-use crate::key::Manifest;
 use crate::names::PackageName;
 
 /// First line of `<store>/format`.
@@ -66,7 +65,7 @@ pub struct Meta {
 }
 
 /// A result in the store.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     /// Its key.
     pub key: Digest,
@@ -77,6 +76,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Whether nobody has removed it since it was found.
+    pub fn is_there(&self) -> bool {
+        self.path.join("meta.json").exists()
+    }
+
     /// What the package installed.
     pub fn deploy(&self) -> PathBuf {
         self.path.join("deploy")
@@ -92,9 +96,9 @@ impl Entry {
         self.path.join("log")
     }
 
-    /// The manifest that its key is the digest of.
-    pub fn manifest(&self) -> Result<Manifest> {
-        Ok(Manifest::parse(&fs_err::read_to_string(self.path.join("manifest"))?))
+    /// The text of the manifest that its key is the digest of.
+    pub fn manifest(&self) -> PathBuf {
+        self.path.join("manifest")
     }
 }
 

@@ -761,6 +761,50 @@ fn dependencies_are_printed_as_pairs_in_turn() {
 }
 
 #[test]
+fn a_step_has_the_helpers_that_its_recipe_can_reach() {
+    let functions = "build() { declare -F | sed 's/^declare -f //' > \"$2/functions\"; }\n";
+    for tree in Tree::both() {
+        let tree = tree
+            .package("few", functions)
+            .package("one", &format!("{functions}other() {{ run_configure; }}"))
+            .package("beside", functions)
+            .file("pkg/beside/more.sh", "apply_patches \"$1\"\n")
+            .package("computed", &format!("{functions}other() {{ \"run_$KIND\"; }}"))
+            .package("all", &format!("{functions}other() {{ include_override \"$KIND\"; }}"));
+        let has = |package: &str, helper: &str| {
+            tree.builds(package);
+            tree.deployed(package, "functions").lines().any(|line| line == helper)
+        };
+        for package in ["few", "one", "beside", "computed", "all"] {
+            assert!(has(package, "mk_source") && has(package, "source"), "{package}");
+            assert_eq!(
+                has(package, "run_configure"),
+                ["one", "computed", "all"].contains(&package),
+                "{package}"
+            );
+            assert_eq!(has(package, "apply_patches"), ["beside", "all"].contains(&package), "{package}");
+            assert_eq!(has(package, "rootfs_files"), package == "all", "{package}");
+        }
+    }
+}
+
+#[test]
+fn build_and_deploy_share_a_room_and_what_did_not_run_has_no_log() {
+    for tree in Tree::both() {
+        let room = tree.has_rooms();
+        let tree = tree
+            .package("a", "build() { echo built; echo 1 > ~/left; }\ndeploy() { echo deployed; cat ~/left; }")
+            .package("b", "build() { echo built; false; }\ndeploy() { echo deployed; }");
+        tree.builds("a").logs("a", "build", "built\n").logs("a", "deploy", "deployed\n1\n");
+        let ran = tree.mk("build tiny demo b");
+        assert_eq!(ran.status, 1);
+        ran.has("b: build failed with exit status 1");
+        assert_eq!(tree.log("b", "build"), "built\n", "room: {room}");
+        assert!(!tree.built("log/b-deploy.log").exists(), "room: {room}");
+    }
+}
+
+#[test]
 fn helpers_with_nothing_left_to_do_are_there() {
     for tree in Tree::both() {
         let tree = tree.package(

@@ -555,12 +555,16 @@ mod file_digests {
             // Same length, same inode, most of them within one tick of the clock.
             fs_err::write(&path, format!("{round:04}")).unwrap();
             let digests = FileDigests::default();
-            let first = digests.file(&path).unwrap();
+            let first = digests.reader(None).file(&path).unwrap();
             assert_eq!(first, Some(mk::digest::Digest::of(format!("{round:04}"))));
             fs_err::write(&path, format!("{:04}", round + 1000)).unwrap();
             let second = mk::digest::Digest::of(format!("{:04}", round + 1000));
-            assert_eq!(digests.file(&path).unwrap(), Some(second), "within one run");
-            assert_eq!(again(&digests, dir.path()).file(&path).unwrap(), Some(second), "in the next run");
+            assert_eq!(digests.reader(None).file(&path).unwrap(), Some(second), "within one run");
+            assert_eq!(
+                again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+                Some(second),
+                "in the next run"
+            );
         }
     }
 
@@ -578,9 +582,12 @@ mod file_digests {
         ] {
             set("one", time);
             let digests = FileDigests::default();
-            digests.file(&path).unwrap();
+            digests.reader(None).file(&path).unwrap();
             set("two", time);
-            assert_eq!(again(&digests, dir.path()).file(&path).unwrap(), Some(mk::digest::Digest::of("two")));
+            assert_eq!(
+                again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+                Some(mk::digest::Digest::of("two"))
+            );
         }
     }
 
@@ -616,12 +623,15 @@ mod file_digests {
         let (path, other) = (dir.path().join("file"), dir.path().join("other"));
         fs_err::write(&path, "one").unwrap();
         let digests = FileDigests::default();
-        digests.file(&path).unwrap();
+        digests.reader(None).file(&path).unwrap();
         fs_err::write(&other, "two").unwrap();
         let time = fs_err::metadata(&path).unwrap().modified().unwrap();
         fs_err::File::options().write(true).open(&other).unwrap().file().set_modified(time).unwrap();
         fs_err::rename(&other, &path).unwrap();
-        assert_eq!(again(&digests, dir.path()).file(&path).unwrap(), Some(mk::digest::Digest::of("two")));
+        assert_eq!(
+            again(&digests, dir.path()).reader(None).file(&path).unwrap(),
+            Some(mk::digest::Digest::of("two"))
+        );
     }
 
     #[test]
@@ -631,7 +641,10 @@ mod file_digests {
         fs_err::write(&path, "x").unwrap();
         for text in ["", "{", "[[\"/x\", 1]]"] {
             fs_err::write(&memory, text).unwrap();
-            assert_eq!(FileDigests::load(&memory).file(&path).unwrap(), Some(mk::digest::Digest::of("x")));
+            assert_eq!(
+                FileDigests::load(&memory).reader(None).file(&path).unwrap(),
+                Some(mk::digest::Digest::of("x"))
+            );
         }
     }
 }

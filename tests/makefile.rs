@@ -59,6 +59,10 @@ fn the_targets_build_and_install_make_the_deploy_folder_from_the_data_of_all_bin
             [
                 "bin/",
                 "bin/hello",
+                "binary_packages/",
+                "binary_packages/hello",
+                "binary_packages/libhello",
+                "binary_packages/libhello-dev",
                 "include/",
                 "include/hello.h",
                 "lib/",

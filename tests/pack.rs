@@ -436,3 +436,139 @@ fn what_an_archive_says_builds_nothing() {
     ",
     );
 }
+
+/// A package with users and groups, and a root in which another system's accounts are.
+fn with_accounts(tree: Tree, preinst: &str) -> Tree {
+    let tree = tree.file("board/tiny/TOOLCHAIN", "PACKAGE_ARCH=all\n").package(
+        "daemon",
+        r#"
+            VERSION=1
+            deploy() {
+                mkdir "$2/etc"
+                touch "$2/etc/secret"
+                rootfs_files "$2" etc
+                rootfs_mode "$2" etc/secret 600 101 101
+                rootfs_user "$2" daemon 101 /var/empty
+                rootfs_user "$2" helper 102
+                rootfs_group "$2" audio 29 daemon helper
+            }
+            "#,
+    );
+    if preinst.is_empty() { tree } else { tree.file("pkg/daemon/preinst", preinst) }
+}
+
+#[test]
+fn users_and_groups_are_made_where_a_package_is_installed() {
+    let tree =
+        with_accounts(Tree::new(), "#!/bin/sh -e\necho \"before: $(grep -c : \"$DPKG_ROOT/etc/passwd\")\"");
+    tree.mk("pack tiny demo daemon").has("daemon_1-1_all.ipk");
+    let install = "root=$PWD/../root; mkdir -p $root/etc $root/var/lib/dpkg; : >>$root/var/lib/dpkg/status
+        dpkg --root=\"$root\" --force-script-chrootless --force-not-root --no-triggers -i daemon_*.ipk 2>&1 |
+            grep -E '^(before|the name)' || :
+        cat $root/etc/passwd $root/etc/group $root/etc/shadow; stat -c '%u %g' $root/etc/secret";
+    let before = "mkdir -p ../root/etc; echo root:x:0:0::/:/bin/sh >../root/etc/passwd
+        printf '%s\\n' root:x:0: audio:x:29:ada >../root/etc/group; echo 'root:*:1:0:::::' >../root/etc/shadow";
+    shell(&tree, before);
+    let accounts = "
+        before: 3
+        root:x:0:0::/:/bin/sh
+        daemon:x:101:101::/var/empty:/bin/false
+        helper:x:102:102::/:/bin/false
+        root:x:0:
+        audio:x:29:ada,daemon,helper
+        daemon:x:101:
+        helper:x:102:
+        root:*:1:0:::::
+        daemon:*:18262:0:99999:7:::
+        helper:*:18262:0:99999:7:::
+        101 101
+    ";
+    same(&shell(&tree, install), accounts);
+    // Once more, as an upgrade does.
+    same(&shell(&tree, install), accounts);
+    // A number that is another's there.
+    let script = "dpkg-deb --ctrl-tarfile daemon_*.ipk | tar x ./preinst; mkdir -p ../taken/etc
+        echo other:x:101: >../taken/etc/group; PKG_ROOT=../taken/ ./preinst 2>&1 || echo status $?; cat ../taken/etc/*";
+    same(
+        &shell(&tree, script),
+        "
+        the name daemon or the number 101 is another's in ../taken/etc/group
+        status 1
+        other:x:101:
+    ",
+    );
+}
+
+#[test]
+fn a_script_that_accounts_cannot_be_put_into_is_told() {
+    let tree = with_accounts(Tree::new(), "#!/usr/bin/perl\n");
+    let told = tree.mk("pack tiny demo daemon");
+    told.has("! error: pkg/daemon/preinst does not begin with `#!/bin/sh`")
+        .has("! hint: the users that the package declares are made in it");
+    assert_eq!(told.status, 3);
+}
+
+#[test]
+fn the_binary_packages_of_a_makefile_recipe_are_archives_of_their_own() {
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "PACKAGE_ARCH=m68k\n")
+        .file("product/demo/ROOTFS", "hello\n")
+        .package(
+            "hello",
+            "#! /usr/bin/make -f
+VERSION = 1.0
+LICENSE = MIT
+OPK_PACKAGES = hello libhello libhello-dev
+build:
+install:
+	mkdir -p tmp/hello.data/bin tmp/libhello.data/lib tmp/libhello-dev.data/lib tmp/libhello-dev.data/include
+	echo 'int hello(void) { return 1; }' | gcc -shared -nostdlib -Wl,-soname,libhello.so -x c - -o tmp/libhello.data/lib/libhello.so
+	echo 'int hello(void); int _start(void) { return hello(); }' | gcc -nostdlib -nostartfiles -shared -x c - -o tmp/hello.data/bin/hello -Ltmp/libhello.data/lib -lhello
+	touch tmp/libhello-dev.data/include/hello.h
+",
+        )
+        .file("pkg/hello/postinst", "#!/bin/sh\n")
+        .file("pkg/hello/libhello-dev.control", "Depends: libhello (= 1.0-1)\n");
+    tree.mk("pack tiny demo");
+    same(
+        &shell(
+            &tree,
+            "for i in *.ipk; do echo \"$i\"; dpkg-deb --field \"$i\" Package Depends; dpkg-deb --contents \"$i\" | grep -o '[^ ]*[^/]$'; dpkg-deb --ctrl-tarfile \"$i\" | tar t; done",
+        ),
+        "
+        hello_1.0-1_m68k.ipk
+        Package: hello
+        Depends: libhello (>= 1.0)
+        ./bin/hello
+        ./
+        ./control
+        ./postinst
+        libhello-dev_1.0-1_m68k.ipk
+        Package: libhello-dev
+        Depends: libhello (= 1.0-1)
+        ./include/hello.h
+        ./
+        ./control
+        libhello_1.0-1_m68k.ipk
+        Package: libhello
+        ./lib/libhello.so
+        ./
+        ./control
+    ",
+    );
+    // One for another package manager has the library with it, and nothing for development.
+    tree.mk("pack tiny demo --form spk");
+    same(
+        &shell(
+            &tree,
+            "for i in *.spk; do echo \"$i\"; tar -xOf \"$i\" package.tgz | tar tz | grep '[^/]$'; done",
+        ),
+        "
+        hello_1.0-1_m68k.spk
+        bin/hello
+        lib/libhello.so
+        libhello_1.0-1_m68k.spk
+        lib/libhello.so
+    ",
+    );
+}

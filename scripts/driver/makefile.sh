@@ -125,6 +125,11 @@ deploy_data() {
 		*-dev | *-doc | *-dbg) ;;
 		*) list_data "tmp/$package.data" | rootfs_merge "$deploy" ;;
 		esac
+		# For archives: each holds what is its own.
+		if [ "$(echo tmp/*.data)" != "tmp/$PKGNAME.data" ]; then
+			mkdir -p "$deploy/binary_packages"
+			list_data "tmp/$package.data" >"$deploy/binary_packages/$package"
+		fi
 		rm -f "tmp/$package.data/rootfs_files.txt"
 		cp -a "tmp/$package.data/." "$deploy"
 	done

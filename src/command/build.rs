@@ -15,6 +15,7 @@ use crate::executor::Local;
 use crate::job::{Job, Workshop};
 use crate::layout::BuildRoot;
 use crate::load::{self, Loaded};
+use crate::memory::Memory;
 use crate::names::{PackageName, Step};
 use crate::plan::{Action, Found, Plan, Planner};
 use crate::recipe::Recipe;
@@ -43,11 +44,15 @@ pub struct Built {
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<()> {
     let build_root = settings.workspace.build_root(&target.board, &target.product);
-    if let Some(count) = uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
-        tell_nothing_to_do(settings, &build_root.name(), count);
-        return Ok(());
-    }
-    let built = build(settings, &settings.store()?, target, packages, trace)?;
+    let memory = match uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
+        uptodate::State::UpToDate(count) => {
+            tell_nothing_to_do(settings, &build_root.name(), count);
+            return Ok(());
+        }
+        uptodate::State::Partly(partly) => partly.recall(&build_root),
+        uptodate::State::Unknown => None,
+    };
+    let built = build_but(settings, &settings.store()?, target, packages, memory, trace)?;
     if built.success { Ok(()) } else { Err(Error::new(Kind::Told(built.exit_code), "")) }
 }
 
@@ -59,21 +64,27 @@ pub fn build_first(
     packages: &[String],
 ) -> Result<Built> {
     let format = if settings.format == Format::Json { Format::Plain } else { settings.format };
-    let built = build(&Settings { format, ..settings.clone() }, shared, target, packages, None)?;
+    let built = build(&Settings { format, ..settings.clone() }, shared, target, packages)?;
     if built.success { Ok(built) } else { Err(Error::new(Kind::Told(built.exit_code), "")) }
 }
 
 /// Builds; also used by commands that need the result.
-pub fn build(
+pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[String]) -> Result<Built> {
+    build_but(settings, shared, target, packages, None, None)
+}
+
+/// Builds. `memory`: what is known to be as it was in the last run.
+fn build_but(
     settings: &Settings,
     shared: &Store,
     target: &Target,
     packages: &[String],
+    memory: Option<Memory>,
     trace: Option<&Path>,
 ) -> Result<Built> {
     // Now, while there is one thread and little memory: each room is forked from the server, with all that it holds.
     let started = RoomServer::start()?;
-    let loaded = load::load(settings, shared, &target.board, &target.product, packages)?;
+    let mut loaded = load::load_but(settings, shared, &target.board, &target.product, packages, memory)?;
     let build_root = loaded.build_root.clone();
     for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
         fs_err::create_dir_all(folder)?;
@@ -111,6 +122,7 @@ pub fn build(
                 }
                 in_rooms = false;
                 store = private()?;
+                loaded.standing.clear();
                 plan = planner(&loaded, &store, &loaded.ingredients(in_rooms)).plan()?;
                 refused = Some(format!(
                     "no rooms: {why}; building one package at a time, results stay in this build root"
@@ -134,7 +146,7 @@ pub fn build(
         store.sweep();
         show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
         remember(&loaded, &store);
-        let _ = uptodate::remember(settings, &loaded, packages);
+        let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
         tell_nothing_to_do(settings, &loaded.name(), found.len());
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
     };
@@ -190,7 +202,7 @@ pub fn build(
     let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
     remember(&loaded, &store);
     if success {
-        let _ = uptodate::remember(settings, &loaded, packages);
+        let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
     }
     events.send(Event::Usage { cpu: job.cpu() });
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
@@ -237,7 +249,13 @@ pub fn planner<'a>(
     store: &'a Store,
     ingredients: &'a crate::key::Ingredients<'a>,
 ) -> Planner<'a> {
-    Planner { graph: &loaded.graph, ingredients, store, build_root: &loaded.build_root }
+    Planner {
+        graph: &loaded.graph,
+        ingredients,
+        store,
+        build_root: &loaded.build_root,
+        standing: &loaded.standing,
+    }
 }
 
 /// A run in which everything is there.
@@ -296,17 +314,19 @@ fn show_results(
             missing.push(recipe.name.to_string());
             continue;
         };
-        link_view(&found.entry.deploy(), &root.deploy().join(recipe.name.as_str()))?;
         if found.entry.meta.toolchain {
             layers.push(found.entry.toolchain());
         }
-        if in_rooms {
-            show_source(settings, store, recipe, found)?;
+        if loaded.standing.get(&recipe.name).is_none_or(|standing| standing.entry.key != found.entry.key) {
+            link_view(&found.entry.deploy(), &root.deploy().join(recipe.name.as_str()))?;
+            if in_rooms {
+                show_source(settings, store, recipe, found)?;
+            }
         }
         let changed = before.get(&recipe.name) != Some(&found.entry.key);
         if changed {
             let path = root.state().join("manifest").join(recipe.name.as_str());
-            store::write_atomically(&path, found.manifest.to_string().as_bytes())?;
+            store::write_atomically(&path, &fs_err::read(found.entry.manifest())?)?;
             now.insert(recipe.name.clone(), found.entry.key);
         }
         if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {

@@ -374,7 +374,7 @@ impl<'a> Asker<'a> {
         }
         let argv = ["/bin/bash", "--norc", "--noprofile"].map(OsString::from).into_iter().chain([
             places.runtime.join("check_update.sh").into(),
-            places.runtime.join("library.sh").into(),
+            places.library.clone().into(),
             places.prelude.clone().into(),
         ]);
         let mut env = step::environment(recipe, &places, 1);
@@ -442,6 +442,7 @@ impl<'a> Asker<'a> {
             build: work.join("build"),
             config: self.loaded.places.clone(),
             runtime: self.loaded.runtime.folder.clone(),
+            library: self.loaded.runtime.library(),
             prelude: work.join("prelude.sh"),
             report: work.join("report"),
             home: work.join("home"),

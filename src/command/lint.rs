@@ -82,8 +82,16 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let target = loaded.variables.get("TARGET").cloned().unwrap_or_default();
     let outputs = Outputs::new(results, needs, settings.workspace.root().to_owned(), target);
     let known = Known {
-        helpers: runtime::helpers().keys().filter(|name| !name.starts_with("mk_")).map(ToString::to_string).collect(),
-        library: runtime::helpers().values().flat_map(|helper| identifiers(helper.text)).map(str::to_owned).collect(),
+        helpers: runtime::helpers()
+            .keys()
+            .filter(|name| !name.starts_with("mk_"))
+            .map(ToString::to_string)
+            .collect(),
+        library: runtime::helpers()
+            .values()
+            .flat_map(|helper| identifiers(helper.text))
+            .map(str::to_owned)
+            .collect(),
         variables: loaded.variables.keys().cloned().chain(configured(&tree)).collect(),
     };
 

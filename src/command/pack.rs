@@ -70,8 +70,8 @@ struct Packed {
     file: String,
     size: u64,
     sha256: Digest,
-    /// Packages of the tree that it needs when it runs.
-    depends: Vec<PackageName>,
+    /// Packages that it needs when it runs, by their names in the tree.
+    depends: Vec<String>,
 }
 
 /// Carries out the command.
@@ -88,14 +88,20 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         options.packages.iter().map(|name| built.loaded.place(name)).collect::<Result<_>>()?;
     let deploys: Vec<PathBuf> = built.found.iter().flatten().map(|found| found.entry.deploy()).collect();
     let packer = Packer::new(&built.loaded, &deploys)?;
-    let empty = |place: &usize| packer.contents[*place].is_empty();
-    if let Some(place) = places.iter().copied().find(|place| empty(place)) {
-        let name = &built.loaded.graph.packages[place].name;
+    let wanted = |unit: &Unit| {
+        !unit.content.is_empty()
+            && (places.is_empty() || places.contains(&unit.place))
+            // Nothing is built on the system that such an archive is for.
+            && !(options.form == Form::Spk && image::is_extra(&unit.name))
+    };
+    let units: Vec<usize> = (0..packer.units.len()).filter(|&unit| wanted(&packer.units[unit])).collect();
+    if let Some(place) =
+        places.iter().find(|place| units.iter().all(|&unit| packer.units[unit].place != **place))
+    {
+        let name = &built.loaded.graph.packages[*place].name;
         return Err(Error::new(Kind::Usage, format!("`{name}` has nothing to pack: it lists no files"))
             .hint(format!("what goes into an image and an archive is what its `{}` lists", image::LIST)));
     }
-    let all = (0..deploys.len()).filter(|place| !empty(place)).collect();
-    let places = if places.is_empty() { all } else { places };
 
     let folder =
         options.output.clone().unwrap_or_else(|| settings.workspace.result(&built.loaded.name(), "packages"));
@@ -103,9 +109,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let mut known: BTreeMap<String, PackageName> = BTreeMap::new();
     let mut stanzas = BTreeMap::new();
     let mut packed = Vec::new();
-    for place in places {
-        let recipe = &built.loaded.graph.packages[place];
-        let about = packer.about(place)?;
+    for unit in units {
+        let recipe = packer.recipe(unit);
+        let about = packer.about(unit)?;
         if let Some(other) = known.insert(about.package.clone(), recipe.name.clone()) {
             return Err(Error::new(
                 Kind::Recipe,
@@ -115,9 +121,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let architecture = about.architecture(options.form);
         let file = format!("{}_{}_{architecture}.{}", about.package, about.version, options.form.ending());
         let bytes = if options.form == Form::Spk {
-            packer.spk(place, &about, &architecture)?
+            packer.spk(unit, &about, &architecture)?
         } else {
-            let (control, bytes) = packer.ipk(place, &about, &architecture)?;
+            let (control, bytes) = packer.ipk(unit, &about, &architecture)?;
             stanzas.insert(about.package.clone(), pack::stanza(&control, &file, &bytes));
             bytes
         };
@@ -150,7 +156,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         }));
     }
     let row = |packed: &Packed| {
-        let needs = packed.depends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let needs = packed.depends.join(", ");
         let needs = if needs.is_empty() { needs } else { format!("needs {needs}") };
         vec![folder.join(&packed.file).display().to_string(), units::size(packed.size), needs]
     };
@@ -171,8 +177,8 @@ fn write_index(folder: &Path, stanzas: BTreeMap<String, String>, whole: bool) ->
     write_atomically(&folder.join("Packages.gz"), &compressed)
 }
 
-/// What a package needs when it runs, with the place of those whose libraries it needs.
-type Needs = BTreeMap<PackageName, Option<usize>>;
+/// What a package needs when it runs, by name, with the units whose libraries it needs.
+type Needs = BTreeMap<String, Option<usize>>;
 
 /// What an archive says of its package.
 struct About {
@@ -192,12 +198,21 @@ impl About {
     }
 }
 
-/// All that was built, by place.
+/// What becomes one archive: a package, or one of the binary packages that its recipe makes.
+struct Unit {
+    /// Of the recipe.
+    place: usize,
+    /// The package's name, or the binary package's.
+    name: String,
+    content: Content,
+}
+
+/// All that was built.
 struct Packer<'a> {
     loaded: &'a Loaded,
-    /// What each package has in the image.
-    contents: Vec<Content>,
-    /// Which packages have a file or link of that name.
+    /// In the order of places.
+    units: Vec<Unit>,
+    /// Which units have a file or link of that name.
     owners: BTreeMap<String, Vec<usize>>,
     deploys: &'a [PathBuf],
 }
@@ -211,29 +226,52 @@ const SCRIPTS: [(&str, &str); 4] =
 
 impl<'a> Packer<'a> {
     fn new(loaded: &'a Loaded, deploys: &'a [PathBuf]) -> Result<Packer<'a>> {
-        let mut contents = Vec::new();
+        let mut units: Vec<Unit> = Vec::new();
         let mut firm: BTreeSet<String> = BTreeSet::new();
         let mut fallbacks: Vec<(usize, String)> = Vec::new();
         let mut owners: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (place, (recipe, deploy)) in loaded.graph.packages.iter().zip(deploys).enumerate() {
-            let content = image::listed(deploy).and_then(|listed| Content::of_image(deploy, &listed));
-            let content = content.map_err(|error| error.context(&recipe.name))?;
-            for path in content.files_and_links() {
-                let name = path.rsplit('/').next().unwrap_or(path).to_owned();
-                owners.entry(name).or_default().push(place);
-                if image::is_fallback(deploy, path) {
-                    fallbacks.push((place, path.to_owned()));
-                } else {
-                    firm.insert(path.to_owned());
-                }
+            let mut lists = image::binary_packages(deploy);
+            if lists.is_empty() {
+                lists.insert(recipe.name.to_string(), deploy.join(image::LIST));
             }
-            contents.push(content);
+            for (name, list) in lists {
+                let content = image::listed(&list).and_then(|listed| Content::of_image(deploy, &listed));
+                let content = content.map_err(|error| error.context(&recipe.name))?;
+                let paths = content.files_and_links().filter(|_| !image::is_extra(&name));
+                for path in paths {
+                    let file = path.rsplit('/').next().unwrap_or(path).to_owned();
+                    owners.entry(file).or_default().push(units.len());
+                    if image::is_fallback(deploy, path) {
+                        fallbacks.push((units.len(), path.to_owned()));
+                    } else {
+                        firm.insert(path.to_owned());
+                    }
+                }
+                units.push(Unit { place, name, content });
+            }
         }
         // A package manager refuses a file that two packages have.
-        for (place, path) in fallbacks.iter().filter(|(_, path)| firm.contains(path)) {
-            contents[*place].remove(path);
+        for (unit, path) in fallbacks.iter().filter(|(_, path)| firm.contains(path)) {
+            units[*unit].content.remove(path);
         }
-        Ok(Packer { loaded, contents, owners, deploys })
+        Ok(Packer { loaded, units, owners, deploys })
+    }
+
+    /// The units of a package but for those that only serve development; `None`: it was not built.
+    fn units_of(&self, package: &str) -> Option<Vec<usize>> {
+        let place = self.loaded.graph.find(package)?;
+        let counts =
+            |unit: &usize| self.units[*unit].place == place && !image::is_extra(&self.units[*unit].name);
+        Some((0..self.units.len()).filter(counts).collect())
+    }
+
+    fn recipe(&self, unit: usize) -> &'a Recipe {
+        &self.loaded.graph.packages[self.units[unit].place]
+    }
+
+    fn deploy(&self, unit: usize) -> &'a Path {
+        &self.deploys[self.units[unit].place]
     }
 
     /// A variable of the recipe, or else of the configuration.
@@ -244,11 +282,11 @@ impl<'a> Packer<'a> {
         text.trim().to_owned()
     }
 
-    fn about(&self, place: usize) -> Result<About> {
-        let recipe = &self.loaded.graph.packages[place];
-        let (depends, missing) = self.depends(place)?;
+    fn about(&self, unit: usize) -> Result<About> {
+        let recipe = self.recipe(unit);
+        let (depends, missing) = self.depends(unit)?;
         Ok(About {
-            package: archive_name(&recipe.name),
+            package: archive_name(&self.units[unit].name),
             version: format!("{}-{}", plain_version(recipe), self.revision(recipe)?),
             machine: match recipe.evaluated.get("ARCHITECTURE").trim() {
                 "" => Some(self.machine()?),
@@ -286,25 +324,27 @@ impl<'a> Packer<'a> {
 
     /// Packages that this one needs when it runs: those of which its programs and libraries need a library, and those
     /// that the recipe names. Then libraries that nobody has.
-    fn depends(&self, place: usize) -> Result<(Needs, BTreeSet<String>)> {
+    fn depends(&self, unit: usize) -> Result<(Needs, BTreeSet<String>)> {
         let graph = &self.loaded.graph;
-        let recipe = &graph.packages[place];
+        let (recipe, place) = (self.recipe(unit), self.units[unit].place);
         let below = graph.closure(place);
+        let of = |owner: &&usize| self.units[**owner].place;
         let mut depends = Needs::new();
         let mut missing = BTreeSet::new();
-        for path in self.contents[place].files() {
+        for path in self.units[unit].content.files() {
             let linkage =
-                elf::linkage(&self.deploys[place].join(path)).map_err(|error| error.context(&recipe.name))?;
+                elf::linkage(&self.deploy(unit).join(path)).map_err(|error| error.context(&recipe.name))?;
             let loader = linkage.interpreter.as_deref().and_then(|path| path.rsplit('/').next());
             for name in linkage.needed.iter().map(String::as_str).chain(loader) {
                 let owners = self.owners.get(name).map_or(&[][..], Vec::as_slice);
-                if owners.contains(&place) {
+                if owners.contains(&unit) {
                     continue;
                 }
-                let direct = owners.iter().find(|owner| graph.needs[place].contains(owner));
-                match direct.or_else(|| owners.iter().find(|owner| below.contains(owner))) {
+                let own = owners.iter().find(|owner| of(owner) == place);
+                let direct = || owners.iter().find(|owner| graph.needs[place].contains(&of(owner)));
+                match own.or_else(direct).or_else(|| owners.iter().find(|owner| below.contains(&of(owner)))) {
                     Some(&owner) => {
-                        depends.insert(graph.packages[owner].name.clone(), Some(owner));
+                        depends.insert(self.units[owner].name.clone(), Some(owner));
                     }
                     None => {
                         missing.insert(name.to_owned());
@@ -324,28 +364,30 @@ impl<'a> Packer<'a> {
                     None => error.hint(format!("there is no `pkg/{word}/build`")),
                 });
             }
-            depends.entry(PackageName::new(word)?).or_insert(None);
+            depends.entry(word.to_owned()).or_insert(None);
         }
         Ok((depends, missing))
     }
 
-    /// A file beside a recipe.
-    fn beside(&self, recipe: &Recipe, name: &str) -> Result<Option<String>> {
+    /// A file beside the recipe, which for a binary package that is not named as the recipe is begins with its name.
+    fn beside(&self, unit: usize, name: &str) -> Result<Option<String>> {
+        let (recipe, own) = (self.recipe(unit), &self.units[unit].name);
+        let name = if own == recipe.name.as_str() { name.to_owned() } else { format!("{own}.{name}") };
         let path = self.loaded.tree.package(recipe.name.as_str()).join(name);
         if path.is_file() { Ok(Some(fs_err::read_to_string(path)?)) } else { Ok(None) }
     }
 
     /// An archive for opkg, and its control fields.
-    fn ipk(&self, place: usize, about: &About, architecture: &str) -> Result<(String, Vec<u8>)> {
-        let recipe = &self.loaded.graph.packages[place];
-        let data = &self.contents[place];
+    fn ipk(&self, unit: usize, about: &About, architecture: &str) -> Result<(String, Vec<u8>)> {
+        let recipe = self.recipe(unit);
+        let Unit { name, content: data, .. } = &self.units[unit];
         let depends: Vec<String> = about
             .depends
             .iter()
-            .map(|(name, place)| match place {
+            .map(|(name, owner)| match owner {
                 // It may need what is new in the one that it was built with.
-                Some(place) => {
-                    let version = plain_version(&self.loaded.graph.packages[*place]);
+                Some(owner) => {
+                    let version = plain_version(self.recipe(*owner));
                     format!("{} (>= {version})", archive_name(name))
                 }
                 None => archive_name(name),
@@ -364,9 +406,9 @@ impl<'a> Packer<'a> {
             ("Maintainer", or("MAINTAINER", &self.variable(recipe, "OS_NAME"))),
             ("License", recipe.evaluated.get("LICENSE").to_owned()),
             ("Installed-Size", data.size().to_string()),
-            ("Description", or("DESCRIPTION", recipe.name.as_str())),
+            ("Description", or("DESCRIPTION", name)),
         ];
-        let own = self.beside(recipe, "control")?.unwrap_or_default();
+        let own = self.beside(unit, "control")?.unwrap_or_default();
         replace(&mut fields, &own, ": ").map_err(|line| {
             Error::new(Kind::Recipe, format!("pkg/{}/control: `{line}` is no `FIELD: VALUE`", recipe.name))
         })?;
@@ -374,21 +416,45 @@ impl<'a> Packer<'a> {
         let mut control = Content::default();
         control.add_text("control", fields.clone(), 0o644);
         for (script, _) in SCRIPTS {
-            if let Some(text) = self.beside(recipe, script)? {
+            let mut text = self.beside(unit, script)?;
+            if script == "preinst" && !image::is_extra(name) {
+                text = self.with_accounts(unit, text)?;
+            }
+            if let Some(text) = text {
                 control.add_text(script, text, 0o755);
             }
         }
-        let conffiles = self.conffiles(recipe, data)?;
+        let conffiles = self.conffiles(unit)?;
         if !conffiles.is_empty() {
             control.add_text("conffiles", conffiles, 0o644);
         }
         Ok((fields, pack::ipk(&control, data, TIME)?))
     }
 
+    /// The script that runs before the files are there, with what makes the users and groups that the package declares.
+    fn with_accounts(&self, unit: usize, own: Option<String>) -> Result<Option<String>> {
+        let accounts = fs_err::read_to_string(self.deploy(unit).join("accounts")).unwrap_or_default();
+        if accounts.is_empty() {
+            return Ok(own);
+        }
+        let own = own.unwrap_or_else(|| "#!/bin/sh\n".to_owned());
+        let (first, rest) = own.split_once('\n').unwrap_or((&own, ""));
+        let program = first.strip_prefix("#!").and_then(|words| words.split_whitespace().next());
+        if !program.is_some_and(|program| program.ends_with("sh")) {
+            let recipe = &self.recipe(unit).name;
+            let text = format!("pkg/{recipe}/preinst does not begin with `#!/bin/sh`");
+            return Err(
+                Error::new(Kind::Recipe, text).hint("the users that the package declares are made in it")
+            );
+        }
+        Ok(Some(format!("{first}\n{}{rest}", pack::accounts(&accounts, TIME))))
+    }
+
     /// Files that an upgrade leaves as the user has them: those that `conffiles` beside the recipe names; without it, all
     /// below `/etc`.
-    fn conffiles(&self, recipe: &Recipe, data: &Content) -> Result<String> {
-        let Some(own) = self.beside(recipe, "conffiles")? else {
+    fn conffiles(&self, unit: usize) -> Result<String> {
+        let (recipe, data) = (self.recipe(unit), &self.units[unit].content);
+        let Some(own) = self.beside(unit, "conffiles")? else {
             return Ok(data.files().filter(|p| p.starts_with("etc/")).map(|p| format!("/{p}\n")).collect());
         };
         let mut text = String::new();
@@ -408,36 +474,41 @@ impl<'a> Packer<'a> {
     }
 
     /// An archive for Synology's package centre.
-    fn spk(&self, place: usize, about: &About, architecture: &str) -> Result<Vec<u8>> {
-        let recipe = &self.loaded.graph.packages[place];
-        let mut data = self.contents[place].clone();
-        let mut seen = BTreeSet::from([recipe.name.clone()]);
-        let mut due: Vec<PackageName> = about.depends.keys().cloned().collect();
-        while let Some(name) = due.pop() {
-            if !seen.insert(name.clone()) {
-                continue;
+    fn spk(&self, unit: usize, about: &About, architecture: &str) -> Result<Vec<u8>> {
+        let recipe = self.recipe(unit);
+        let mut data = self.units[unit].content.clone();
+        let mut seen = BTreeSet::from([unit]);
+        let mut due: Vec<(String, Option<usize>)> = about.depends.clone().into_iter().collect();
+        while let Some((name, owner)) = due.pop() {
+            let units = match owner {
+                Some(owner) => vec![owner],
+                None => self.units_of(&name).ok_or_else(|| {
+                    Error::new(
+                        Kind::Usage,
+                        format!("`{}` needs `{name}` with it, which was not built", recipe.name),
+                    )
+                    .hint("put it into ROOTFS")
+                })?,
+            };
+            for next in units {
+                if !seen.insert(next) {
+                    continue;
+                }
+                if let Some(path) = data.merge(&self.units[next].content) {
+                    return Err(Error::new(
+                        Kind::Recipe,
+                        format!("{}: `/{path}` differs from that of `{name}`, which it needs", recipe.name),
+                    ));
+                }
+                due.extend(self.depends(next)?.0);
             }
-            let next = self.loaded.graph.find(name.as_str()).ok_or_else(|| {
-                Error::new(
-                    Kind::Usage,
-                    format!("`{}` needs `{name}` with it, which was not built", recipe.name),
-                )
-                .hint("put it into ROOTFS")
-            })?;
-            if let Some(path) = data.merge(&self.contents[next]) {
-                return Err(Error::new(
-                    Kind::Recipe,
-                    format!("{}: `/{path}` differs from that of `{name}`, which it needs", recipe.name),
-                ));
-            }
-            due.extend(self.depends(next)?.0.into_keys());
         }
         let mut outer = Content::default();
         for script in ["preupgrade", "postupgrade", "start-stop-status"] {
             outer.add_text(&format!("scripts/{script}"), "#!/bin/sh\nexit 0\n", 0o755);
         }
         for (script, name) in SCRIPTS {
-            let text = self.beside(recipe, script)?.unwrap_or_else(|| "#!/bin/sh\nexit 0\n".to_owned());
+            let text = self.beside(unit, script)?.unwrap_or_else(|| "#!/bin/sh\nexit 0\n".to_owned());
             outer.add_text(&format!("scripts/{name}"), text, 0o755);
         }
         outer.add_text("conf/privilege", "{ \"defaults\": { \"run-as\": \"package\" } }\n", 0o644);
@@ -454,7 +525,7 @@ impl<'a> Packer<'a> {
                 }
             }
         }
-        let own = self.beside(recipe, "spk/INFO")?.unwrap_or_default();
+        let own = fs_err::read_to_string(folder.join("INFO")).unwrap_or_default();
         let maintainer = self.variable(recipe, "MAINTAINER");
         let mut fields = vec![
             ("package", about.package.clone()),
@@ -463,7 +534,7 @@ impl<'a> Packer<'a> {
             ("description", self.variable(recipe, "DESCRIPTION")),
             ("arch", architecture.to_owned()),
             ("maintainer", if maintainer.is_empty() { self.variable(recipe, "OS_NAME") } else { maintainer }),
-            ("displayname", recipe.name.to_string()),
+            ("displayname", self.units[unit].name.clone()),
             ("startable", if starts { String::new() } else { "no".to_owned() }),
             ("extractsize", data.size().div_ceil(1024).to_string()),
         ];
@@ -500,8 +571,8 @@ fn replace<'a>(
 }
 
 /// A package's name as package managers allow it: small letters, digits, `+`, `-` and `.`.
-fn archive_name(name: &PackageName) -> String {
-    name.as_str().to_ascii_lowercase().replace(['_', '@'], "-")
+fn archive_name(name: &str) -> String {
+    name.to_ascii_lowercase().replace(['_', '@'], "-")
 }
 
 /// `VERSION` as package managers allow it.

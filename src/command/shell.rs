@@ -47,7 +47,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
     let place = loaded.place(&options.package)?;
     let needs: Vec<String> = loaded.graph.packages[place].depends.iter().map(ToString::to_string).collect();
-    if !needs.is_empty() && !super::build::build(settings, &store, &options.target, &needs, None)?.success {
+    if !needs.is_empty() && !super::build::build(settings, &store, &options.target, &needs)?.success {
         return Err(Error::new(Kind::Told(1), ""));
     }
     let ingredients = loaded.ingredients(true);

@@ -37,7 +37,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let shared = settings.store()?;
     let _in_use = shared.in_use()?;
-    let built = super::build::build(settings, &shared, &options.target, &options.packages, None)?;
+    let built = super::build::build(settings, &shared, &options.target, &options.packages)?;
     if !built.success {
         return Err(Error::new(Kind::Told(1), ""));
     }
