@@ -480,3 +480,35 @@ fn services_come_after_what_they_need_and_a_circle_is_told() {
     let (_, told, status) = order();
     assert_eq!((told.as_str(), status), ("services need each other: SERVICES web names net web ", Some(1)));
 }
+
+#[test]
+fn a_service_starts_when_all_that_it_needs_have_started() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = |path: &str| {
+        let path = root.path().join(path);
+        fs_err::create_dir_all(&path).unwrap();
+        path
+    };
+    for (name, needs) in [("web", " names"), ("names", " net"), ("net", "")] {
+        let path = folder("etc/service").join(name);
+        fs_err::write(&path, format!("#!/bin/sh\n# needs:{needs}\necho {name} >&2\n")).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let start = |name: &str| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files/service");
+        let run = folder(&format!("run/service/{name}"));
+        let output = Command::new("sh").arg(script).arg(root.path()).current_dir(run).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr), output.status.code())
+    };
+    let waits = (String::new(), String::new(), Some(1));
+    let starts = |name: &str| (format!("{name}\n"), String::new(), Some(0));
+    // The first is not there yet; the second is, and waits itself.
+    assert_eq!(start("web"), waits);
+    assert_eq!(start("names"), waits);
+    assert_eq!(start("web"), waits);
+    assert_eq!(start("net"), starts("net"));
+    assert_eq!(start("web"), waits);
+    assert_eq!(start("names"), starts("names"));
+    assert_eq!(start("web"), starts("web"));
+}

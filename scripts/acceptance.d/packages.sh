@@ -1,7 +1,5 @@
-# every package of the product `full` in one system, where each shows that it works
+# every package of the product full in one system, on both boards, where each shows that it works
 # shellcheck shell=bash disable=SC2016 # what the system is to expand is quoted here
-
-board="qemu-x86_64"
 
 # A package a line, and a command that the booted system runs for it. Where busybox has a program of the same name, it
 # is the package's own that has to answer. Libraries without programs are loaded into one.
@@ -50,7 +48,7 @@ lua	lua -e 'print(_VERSION, ("x"):rep(3))'
 lz4	echo lz4 | lz4 -c | lz4 -dc
 lzo	loads liblzo2
 mtd-utils	mkfs.jffs2 -r /etc -o /tmp/jffs2 && mkfs.ubifs -r /etc -m 2048 -e 126976 -c 100 -x lzo -o /tmp/ubifs && ls -s /tmp/jffs2 /tmp/ubifs
-musl	/lib/ld-musl-x86_64.so.1 --list /bin/bash | grep libc.so
+musl	/lib/ld-musl-*.so.1 --list /bin/bash | grep libc.so
 nano	nano --version
 ncurses	tput -T xterm colors && infocmp linux
 nginx	nginx -V
@@ -106,37 +104,46 @@ answer() {
 	fail "the console ended before \`$1\` did"
 }
 
-mk "$board" full
+# try_board BOARD: builds the product, boots it, and lets each package show what it does there.
+try_board() {
+	local board="$1" guest_pid from to package command status said without failed=0
+	mk "$board" full
 
-coproc guest {
-	exec timeout 1200 "$WORKSPACE/$board-full/deploy/release-$board/run" --accel tcg --memory 512 2>&1
+	coproc guest {
+		exec timeout 2400 "$WORKSPACE/$board-full/deploy/release-$board/run" --accel tcg --memory 512 2>&1
+	}
+	guest_pid="$guest_PID"
+	exec {from}<&"${guest[0]}" {to}>&"${guest[1]}"
+	wait_for "login: "
+	say root
+	wait_for "assword: "
+	say root
+	wait_for "# "
+	# A shell that neither prompts nor edits, on a terminal that does not repeat what is typed.
+	say "stty -echo; exec sh -s 2>/dev/null"
+	say 'loads() { LD_PRELOAD=$(echo /lib/$1.so.*) grep -m 1 "/$1[.]so" /proc/self/maps; }'
+	say 'echo "begin $((6 * 7))"'
+	wait_for "begin 42"
+
+	while IFS=$'\t' read -r package command; do
+		read -r status said < <(answer "$command")
+		if [ "$status" = 0 ]; then
+			printf 'pass  %-15s %s\n' "$package" "$said"
+		else
+			printf 'FAIL  %-15s %s (status %s)\n' "$package" "$said" "$status"
+			failed=$((failed + 1))
+		fi
+	done < <(commands)
+	say poweroff
+	wait "$guest_pid" || fail "the system did not power off"
+	exec {from}<&- {to}>&-
+
+	without=$(comm -23 <(cat "$TREE"/{product/full,board/"$board"}/ROOTFS | sort -u) <(commands | cut -f 1 | sort))
+	[ -z "$without" ] || fail "no command for: $without"
+	[ "$failed" -eq 0 ] || fail "$failed packages do not work on $board"
 }
-guest_pid="$guest_PID"
-exec {from}<&"${guest[0]}" {to}>&"${guest[1]}"
-wait_for "login: "
-say root
-wait_for "assword: "
-say root
-wait_for "# "
-# A shell that neither prompts nor edits, on a terminal that does not repeat what is typed.
-say "stty -echo; exec sh -s 2>/dev/null"
-say 'loads() { LD_PRELOAD=$(echo /lib/$1.so.*) grep -m 1 "/$1[.]so" /proc/self/maps; }'
-say 'echo "begin $((6 * 7))"'
-wait_for "begin 42"
 
-failed=0
-while IFS=$'\t' read -r package command; do
-	read -r status said < <(answer "$command")
-	if [ "$status" = 0 ]; then
-		printf 'pass  %-15s %s\n' "$package" "$said"
-	else
-		printf 'FAIL  %-15s %s (status %s)\n' "$package" "$said" "$status"
-		failed=$((failed + 1))
-	fi
-done < <(commands)
-say poweroff
-wait "$guest_pid" || fail "the system did not power off"
-
-without=$(comm -23 <(cat "$TREE"/{product/full,board/$board}/ROOTFS | sort -u) <(commands | cut -f 1 | sort))
-[ -z "$without" ] || fail "no command for: $without"
-[ "$failed" -eq 0 ] || fail "$failed packages do not work"
+for board in ${BOARDS:-qemu-x86_64 qemu-aarch64}; do
+	echo "-- $board"
+	try_board "$board"
+done
