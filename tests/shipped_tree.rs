@@ -493,11 +493,23 @@ fn a_service_starts_when_all_that_it_needs_have_started() {
         let path = folder("etc/service").join(name);
         fs_err::write(&path, format!("#!/bin/sh\n# needs:{needs}\necho {name} >&2\n")).unwrap();
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        folder(&format!("run/service/{name}"));
     }
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files");
+    // The supervisor's `sv -w 10 check FOLDER`, as far as a service that runs is concerned.
+    let tools = folder("tools");
+    let sv = format!("#!/bin/sh\ncd \"$4\" && sh {}/check\n", files.display());
+    fs_err::write(tools.join("sv"), sv).unwrap();
+    fs_err::set_permissions(tools.join("sv"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let start = |name: &str| {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files/service");
         let run = folder(&format!("run/service/{name}"));
-        let output = Command::new("sh").arg(script).arg(root.path()).current_dir(run).output().unwrap();
+        let output = Command::new("sh")
+            .arg(files.join("service"))
+            .arg(root.path())
+            .current_dir(run)
+            .env("PATH", format!("{}:/usr/bin:/bin", tools.display()))
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (text(&output.stdout), text(&output.stderr), output.status.code())
     };
