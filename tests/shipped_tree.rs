@@ -496,9 +496,9 @@ fn a_service_starts_when_all_that_it_needs_have_started() {
         folder(&format!("run/service/{name}"));
     }
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkg/init/files");
-    // The supervisor's `sv -w 10 check FOLDER`, as far as a service that runs is concerned.
+    // The supervisor's `sv -w 10 start FOLDER`: it succeeds when the service runs and its `check` does.
     let tools = folder("tools");
-    let sv = format!("#!/bin/sh\ncd \"$4\" && sh {}/check\n", files.display());
+    let sv = format!("#!/bin/sh\n[ \"$3\" = start ] && cd \"$4\" && sh {}/check\n", files.display());
     fs_err::write(tools.join("sv"), sv).unwrap();
     fs_err::set_permissions(tools.join("sv"), std::fs::Permissions::from_mode(0o755)).unwrap();
     let start = |name: &str| {

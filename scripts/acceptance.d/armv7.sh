@@ -32,7 +32,7 @@ echo abc >"$work/abc"
 }
 try curl abc curl -s "file://$work/abc"
 try dnsmasq "Dnsmasq version" dnsmasq --version
-try dropbear ssh-ed25519 dropbearkey -t ed25519 -f "$work/dropbear.key"
+try dropbear ssh-ed25519 dropbearmulti dropbearkey -t ed25519 -f "$work/dropbear.key"
 try e2fsprogs "" mke2fs -q -t ext4 "$work/ext4" 16M
 try e2fsprogs "Pass 5" e2fsck -fn "$work/ext4"
 try file "ELF 32-bit LSB" file -m "$deploy/file/share/misc/magic.mgc" "$deploy/file/bin/file"
