@@ -18,7 +18,7 @@ mk_kind() {
 # say BOARD KIND LANGUAGE LINKING EXPECTED ROOT: runs one of the programs, with ROOT as the target's root
 say() {
 	local cpu="${1#qemu-}" said
-	said=$("qemu-${cpu/armv7/arm}" -L "$6" -E LD_LIBRARY_PATH="$WORKSPACE/$1-$2/deploy/hello/lib" \
+	said=$("qemu-${cpu/armv7/arm}" -L "$6" -E LD_LIBRARY_PATH="$WORKSPACE/$1-$2/deploy/hello/lib:$6/lib" \
 		"$WORKSPACE/$1-$2/deploy/hello/bin/$3-$4")
 	[ "$said" = "$5" ] || fail "$1, $2, $3-$4: \`$said\` in place of \`$5\`"
 	printf '%-13s %-12s %-11s %s\n' "$1" "$2" "$3-$4" "$said"
