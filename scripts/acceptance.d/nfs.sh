@@ -25,7 +25,7 @@ serve() {
 	# What `exports` asks of the kernel's own server, in the words of one that needs no kernel.
 	cat >"$work/ganesha.conf" <<-END
 		NFS_CORE_PARAM { NFS_Protocols = 4; Enable_NLM = false; Enable_RQUOTA = false; }
-		NFSV4 { Graceless = true; RecoveryBackend = fs; RecoveryRoot = "$work/recovery"; }
+		NFSV4 { Graceless = true; Only_Numeric_Owners = true; RecoveryBackend = fs; RecoveryRoot = "$work/recovery"; }
 		EXPORT {
 			Export_Id = 1; Path = "/srv/$board-$product"; Pseudo = "/srv/$board-$product"; Protocols = 4; Transports = TCP;
 			Access_Type = RO; Squash = No_Root_Squash; SecType = sys; FSAL { Name = VFS; }
@@ -50,7 +50,9 @@ inside)
 		--nic tap,ifname=tap0,script=no,downscript=no
 	log_in 400
 	on_console "grep ' / nfs' /proc/mounts"
-	on_console "[ \"\$(stat -c '%a %u %t,%T' /etc/shadow /dev/console | tr '\n' ' ')\" = '600 0 0,0 600 0 5,1 ' ]"
+	on_console "stat -c '%a %u %t,%T %n' /etc/shadow /dev/console"
+	await '^600 0 0,0 /etc/shadow$' 10
+	await '^600 0 5,1 /dev/console$' 10
 	type_line poweroff
 	await_end 120
 	echo "pass  started by the firmware, $(grep -c 'DHCPACK' "$work/dnsmasq.log") leases, $(grep -c 'sent /srv/tftp' "$work/dnsmasq.log") file by TFTP"
