@@ -159,6 +159,9 @@ enum Command {
         target: Target,
         /// Build these and what they need, in place of the whole system
         packages: Vec<String>,
+        /// Say what would be done, and do nothing: as `mk plan`
+        #[arg(short = 'n', long, conflicts_with = "trace")]
+        dry_run: bool,
         /// Write a Chrome trace of the run
         #[arg(long, value_name = "FILE")]
         trace: Option<PathBuf>,
@@ -296,7 +299,8 @@ pub fn definition() -> clap::Command {
 fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
     let definition = definition();
     let takes_value = |option: &str| {
-        definition.get_arguments().any(|argument| {
+        let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());
+        definition.get_arguments().chain(own).any(|argument| {
             let long = argument.get_long().is_some_and(|long| option.strip_prefix("--") == Some(long));
             let short = argument.get_short().is_some_and(|short| {
                 option
@@ -319,7 +323,8 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
             continue;
         }
         if definition.find_subcommand(&word).is_none() {
-            result.insert(at, "build".into());
+            // In front, so that it has the options before it as well.
+            result.insert(1, "build".into());
         }
         break;
     }
@@ -370,10 +375,12 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         evaluation_limit: Duration::from_secs(evaluation_limit),
     };
     match cli.command {
-        Command::Build { target, packages, trace } => {
+        Command::Build { target, packages, dry_run: true, .. } | Command::Plan { target, packages } => {
+            command::plan::run(&settings, &target, &packages)
+        }
+        Command::Build { target, packages, trace, .. } => {
             command::build::run(&settings, &target, &packages, trace.as_deref())
         }
-        Command::Plan { target, packages } => command::plan::run(&settings, &target, &packages),
         Command::Why { target, packages } => command::why::run(&settings, &target, &packages),
         Command::Log(options) => command::log::run(&settings, &options),
         Command::Run(options) => command::run::run(&settings, &options),

@@ -908,6 +908,9 @@ fn the_plan_is_printed_for_people_and_for_programs() {
         build  b 2  (never built)
         build  c    (never built)
     ");
+    for dry in ["-n tiny demo a", "--keep-going --dry-run tiny demo a", "tiny demo a -n"] {
+        tree.mk(dry).is("build  a 1  (never built)\n");
+    }
     tree.builds("b");
     tree.write("pkg/a/build", "VERSION=1.1");
     tree.mk("plan tiny demo c --format json").is(concat!(
