@@ -88,7 +88,7 @@ own_tree
 add_odd
 mk -q "$board" "$product"
 release="$WORKSPACE/$board-$product/deploy/release-$board"
-mapfile -t packages <"$TREE/product/$product/IMAGES"
+mapfile -t packages < <(cat "$TREE/product/$product/IMAGES" "$TREE/product/$product/$board/IMAGES")
 mk -q verify "$board" "$product" rootfs "${packages[@]}"
 pass "all came out the same again: ${packages[*]}"
 

@@ -62,7 +62,7 @@ inside)
 	rm -rf "$work"
 	mkdir -p "$work/srv"
 	own_tree
-	echo image-nfs >"$TREE/product/$product/IMAGES"
+	: >"$TREE/product/$product/IMAGES"
 	mk -q "$board" "$product"
 	unshare --net --mount --pid --fork --kill-child bash -euo pipefail "${BASH_SOURCE[0]}" inside
 	;;

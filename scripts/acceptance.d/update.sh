@@ -1,9 +1,8 @@
-# updates of a system on a disk: good ones, refused ones, some that do not start, and one whose power is cut
+# updates of a system on a disk: good ones, refused ones, some that do not start, and one whose power is cut; on ARM too
 # shellcheck shell=bash
 source "$TREE/scripts/console.sh"
 source "$TREE/scripts/owntree.sh"
 
-board="qemu-x86_64"
 product="images"
 work="$WORKSPACE/update"
 rm -rf "$work"
@@ -87,13 +86,36 @@ signed() {
 	tar -c -C "$work" -f "$work/$1.bundle" manifest.sig rootfs
 }
 
+# two_systems: the disk of a system that calls itself first, and the bundle of one that calls itself second.
+two_systems() {
+	local release="$WORKSPACE/$board-$product/deploy/release-$board"
+	bundle first
+	rm -rf "$work/release"
+	cp -rL "$release" "$work/release"
+	cp --sparse=always "$release/disk.img" "$work/disk.img"
+	bundle second
+}
+
 own_tree
 printf '%s\n' image-disk image-update >"$TREE/product/$product/IMAGES"
-bundle first
-release="$WORKSPACE/$board-$product/deploy/release-$board"
-cp -rL "$release" "$work/release"
-cp --sparse=always "$release/disk.img" "$work/disk.img"
-bundle second
+
+# The boot loader starts these.
+for board in qemu-aarch64 qemu-armv7; do
+	two_systems
+	start second --firmware
+	runs first a
+	updates
+	restart
+	start second --firmware
+	runs second b
+	settled b
+	type_line poweroff
+	await_end 120
+	pass "$board: a good update"
+done
+
+board="qemu-x86_64"
+two_systems
 
 # The same image under the signature of somebody else; one that another board is for; one that is not what was signed.
 tar -x -C "$work" -f "$work/second.bundle"
