@@ -427,8 +427,10 @@ mod tests {
             with_command(words).iter().map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
         };
         assert_eq!(of("mk board product"), "mk build board product");
-        assert_eq!(of("mk -j 4 -kq --tree /t board product"), "mk -j 4 -kq --tree /t build board product");
-        assert_eq!(of("mk -qj 4 board product"), "mk -qj 4 build board product");
+        assert_eq!(of("mk -j 4 -kq --tree /t board product"), "mk build -j 4 -kq --tree /t board product");
+        assert_eq!(of("mk --trace t board product"), "mk build --trace t board product");
+        assert_eq!(of("mk -n board product"), "mk build -n board product");
+        assert_eq!(of("mk -qj 4 board product"), "mk build -qj 4 board product");
         assert_eq!(of("mk --tree=/t plan board product"), "mk --tree=/t plan board product");
         assert_eq!(of("mk --help"), "mk --help");
         assert_eq!(of("mk build log minimal"), "mk build log minimal");
