@@ -295,7 +295,8 @@ pub fn definition() -> clap::Command {
     Cli::command()
 }
 
-/// Puts `build` before the first word that is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`.
+/// Puts `build` in front where the first word is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`. Options before
+/// that word are then its own as well, but for those that ask what `mk` is.
 fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
     let definition = definition();
     let takes_value = |option: &str| {
@@ -314,16 +315,14 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
     let mut at = 1;
     while at < result.len() {
         let word = result[at].to_string_lossy().into_owned();
-        if word == "--" {
-            result.insert(at, "build".into());
+        if ["-h", "--help", "-V", "--version"].contains(&&*word) {
             break;
         }
-        if word.starts_with('-') && word.len() > 1 {
+        if word != "--" && word.starts_with('-') && word.len() > 1 {
             at += if takes_value(&word) { 2 } else { 1 };
             continue;
         }
         if definition.find_subcommand(&word).is_none() {
-            // In front, so that it has the options before it as well.
             result.insert(1, "build".into());
         }
         break;
@@ -432,7 +431,9 @@ mod tests {
         assert_eq!(of("mk -n board product"), "mk build -n board product");
         assert_eq!(of("mk -qj 4 board product"), "mk build -qj 4 board product");
         assert_eq!(of("mk --tree=/t plan board product"), "mk --tree=/t plan board product");
+        assert_eq!(of("mk -n -- board product"), "mk build -n -- board product");
         assert_eq!(of("mk --help"), "mk --help");
+        assert_eq!(of("mk --version board"), "mk --version board");
         assert_eq!(of("mk build log minimal"), "mk build log minimal");
     }
 }

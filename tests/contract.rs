@@ -897,6 +897,16 @@ fn a_file_in_a_folder_of_configuration_is_overridden_too() {
     }
 }
 
+#[test]
+fn of_options_that_several_fragments_set_the_most_specific_counts() {
+    let tree = Tree::new()
+        .file("product/demo/tiny/x.fragment", "CONFIG_A=n")
+        .file("product/demo/x.fragment", "# a comment\nCONFIG_A=y\nCONFIG_B=\"x=1\"\n")
+        .file("board/tiny/x.fragment", "CONFIG_B=y\nCONFIG_AB=y\n")
+        .package("a", "build() { cat_file_merge x.fragment | config_merge; }");
+    tree.builds("a").logs("a", "build", "CONFIG_A=n\nCONFIG_B=\"x=1\"\nCONFIG_AB=y\n");
+}
+
 // Commands and options
 
 #[test]

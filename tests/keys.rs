@@ -456,7 +456,7 @@ fn a_helper_counts_for_those_that_can_reach_it() {
     assert_eq!(helpers("build() { run_autotools \"$1\"; }"), ["run_autotools", "run_configure"]);
     assert_eq!(
         helpers("KIND=x\nbuild() { \"kernel_$KIND\" \"$1\"; }"),
-        ["config_check", "kernel_config", "kernel_make"]
+        ["config_check", "config_merge", "kernel_config", "kernel_make"]
     );
 }
 

@@ -68,6 +68,17 @@ updates() {
 	await "^update: slot [ab] starts next" 240
 }
 
+# good_update: from the first system in slot a to the second in slot b.
+good_update() {
+	start second --firmware
+	runs first a
+	updates
+	restart
+	start second --firmware
+	runs second b
+	settled b
+}
+
 # slot_b: what is in that partition now, as far as the image reaches.
 slot_b() {
 	local start
@@ -102,13 +113,7 @@ printf '%s\n' image-disk image-update >"$TREE/product/$product/IMAGES"
 # The boot loader starts these.
 for board in qemu-aarch64 qemu-armv7; do
 	two_systems
-	start second --firmware
-	runs first a
-	updates
-	restart
-	start second --firmware
-	runs second b
-	settled b
+	good_update
 	type_line poweroff
 	await_end 120
 	pass "$board: a good update"
@@ -140,15 +145,8 @@ refused vdb "not signed with the key"
 refused vdc "is for the board .other."
 refused vdd "does not hold what was signed"
 restart
-start second --firmware
-runs first a
+good_update
 pass "none of them counts"
-
-updates
-restart
-start second --firmware
-runs second b
-settled b
 restart
 start second
 runs second b
@@ -207,6 +205,8 @@ settled a
 tar -x -C "$work" -f "$work/second.bundle" rootfs
 dd if=/dev/zero of="$work/disk.img" bs=512 seek="$(sgdisk -i 4 "$work/disk.img" | sed -n 's/^First sector: \([0-9]*\).*/\1/p')" \
 	count=2048 conv=notrunc 2>/dev/null
+# In small pieces: a single one of the whole image would be written at once, whatever the speed.
+on_console "echo 4 >/sys/block/vda/queue/max_sectors_kb"
 printf '\001c' >&7
 type_line "block_set_io_throttle root 0 0 20000 0 0 0"
 printf '\001c' >&7

@@ -29,9 +29,15 @@ kernel_config() {
 			return 1
 		fi
 	done
-	awk -F= '/^CONFIG_/ && !seen[$1]++' "$@" >"$wanted"
+	config_merge "$@" >"$wanted"
 	kernel_make "$src" KCONFIG_ALLCONFIG="$wanted" allnoconfig
 	config_check "$wanted" .config
+}
+
+# config_merge FILE…: prints what the FILEs ask for, each option once; where they
+# differ, the first one counts, as cat_file_merge prints the most specific first.
+config_merge() {
+	awk -F= '/^CONFIG_/ && !seen[$1]++' "$@"
 }
 
 # config_check FILE CONFIG: fails unless all that FILE asks for is set in CONFIG,

@@ -1,7 +1,6 @@
-# What starts the kernel of a disk or from a server.
-
 # One file for EFI firmware that holds kernel, initrd and command line: no boot loader, no configuration of its own, and
 # one signature for all where secure boot asks for it. The program in it that starts the kernel is systemd's stub.
+
 # make_efi OUT STUB SECTION=FILE...: sections are linux, initrd, cmdline.
 make_efi() {
 	local out="$1" stub="$2" word file place
@@ -22,17 +21,4 @@ make_efi() {
 	done
 	# The time in the program is the one of the stub.
 	objcopy --preserve-dates "${arguments[@]}" "$stub" "$out"
-}
-
-# The one choice of a boot loader, in the form of syslinux, which U-Boot and others look for in extlinux/extlinux.conf.
-# make_menu OUT WORD=VALUE...: words are linux, initrd, append.
-make_menu() {
-	local out="$1" word
-	shift
-	{
-		printf '%s\n' "default linux" "label linux"
-		for word in "$@"; do
-			printf '\t%s %s\n' "${word%%=*}" "${word#*=}"
-		done
-	} >"$out"
 }
