@@ -150,6 +150,9 @@ pub enum Event {
         work: Work,
         /// Where.
         slot: usize,
+        /// Wall time that it waited before, since steps of other packages had taken all jobs.
+        #[serde(default, with = "seconds")]
+        waited: Duration,
     },
     /// A node ended.
     WorkEnded {

@@ -336,10 +336,12 @@ impl<'a> Job<'a> {
     pub(crate) fn work(&self, node: &Node, slot: usize) -> End {
         let place = node.package;
         let package = self.recipe(place).name.clone();
+        let due = Instant::now();
         let token =
             if node.work == Work::Fetch { None } else { self.workshop.tokens.take(&self.workshop.cancel) };
-        self.events.send(Event::WorkStarted { package: package.clone(), work: node.work, slot });
         let began = Instant::now();
+        let waited = began - due;
+        self.events.send(Event::WorkStarted { package: package.clone(), work: node.work, slot, waited });
         let result = if self.workshop.cancel.is_cancelled() {
             Err(Trouble::Cancelled)
         } else {

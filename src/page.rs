@@ -36,7 +36,7 @@ h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .6re
 svg text { font: 12px system-ui, sans-serif; fill: var(--on); } svg .tick { fill: var(--dim); font-size: 11px; }
 svg line { stroke: var(--line); }
 .fetch { fill: var(--fetch); } .prepare { fill: var(--prepare); } .build { fill: var(--build); } .failed { fill: var(--failed); }
-.critical { stroke: var(--mark); stroke-width: 2; }
+.critical { stroke: var(--mark); stroke-width: 2; } .waited { fill: none; stroke: var(--dim); stroke-dasharray: 3; }
 .key { display: flex; flex-wrap: wrap; gap: 1.2rem; margin: .5rem 0 0; padding: 0; list-style: none; color: var(--dim); }
 .key svg { vertical-align: -2px; margin-right: .4rem; }
 .path { display: flex; gap: 2px; height: 30px; } .path div { background: var(--build); color: var(--on); min-width: 3px;
@@ -190,6 +190,18 @@ fn timeline(out: &mut String, run: &Run, path: &[(PackageName, f64)]) {
     }
     for span in &run.spans {
         let row = rows.get(&span.slot).copied().unwrap_or(0);
+        if span.waited > 0.0 {
+            let (x, width) = (100.0 * (span.start - span.waited) / wall, 100.0 * span.waited / wall);
+            let _ = writeln!(
+                out,
+                "<rect class=\"waited\" x=\"{x:.3}%\" y=\"{}\" width=\"{width:.3}%\" height=\"{}\" rx=\"2\">\
+                 <title>{} waited {} for a job</title></rect>",
+                AXIS + row * ROW + 3,
+                ROW - 6,
+                escape(span.package.as_str()),
+                time(span.waited)
+            );
+        }
         bar(out, run, span, AXIS + row * ROW, wall, on_path.contains(&span.package));
     }
     out.push_str("</svg></div>\n<ul class=\"key\">");
@@ -199,6 +211,7 @@ fn timeline(out: &mut String, run: &Run, path: &[(PackageName, f64)]) {
         ("build", "build and deploy"),
         ("failed", "failed"),
         ("build critical", "on the critical path"),
+        ("waited", "waited: the steps of others had all jobs"),
     ] {
         let _ = write!(
             out,

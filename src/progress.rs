@@ -277,7 +277,11 @@ mod tests {
     }
 
     fn begin(progress: &mut Progress, package: &str, work: Work, seconds: f64) {
-        take(progress, seconds, Event::WorkStarted { package: name(package), work, slot: 0 });
+        take(
+            progress,
+            seconds,
+            Event::WorkStarted { package: name(package), work, slot: 0, waited: Duration::ZERO },
+        );
     }
 
     /// 57 packages, 45 there, 1 built, one download, one build, one prepare.

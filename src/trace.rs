@@ -70,6 +70,8 @@ pub struct Span {
     pub work: Work,
     /// Where.
     pub slot: usize,
+    /// How long it waited before, while all jobs were taken.
+    pub waited: f64,
     /// From.
     pub start: f64,
     /// To; the end of the run where its own end was not heard of.
@@ -146,10 +148,11 @@ impl Run {
                 entry.needs.clone_from(needs);
                 entry.planned = true;
             }
-            Event::WorkStarted { package, work, slot } => self.spans.push(Span {
+            Event::WorkStarted { package, work, slot, waited } => self.spans.push(Span {
                 package: package.clone(),
                 work: *work,
                 slot: *slot,
+                waited: waited.as_secs_f64().min(now),
                 start: now,
                 end: now,
                 failed: false,
@@ -260,9 +263,22 @@ impl Run {
         path
     }
 
-    /// The part of the time in which the job slots were taken, 0 to 1; downloads don't count.
+    /// The part of the time in which the job slots were taken, 0 to 1; downloads don't count. While work waits for a job
+    /// all are taken: those that are no package's are of the compilers that another one runs at once.
     pub fn slot_use(&self) -> f64 {
-        let busy: f64 = self.spans.iter().filter(|s| s.work != Work::Fetch).map(|s| s.end - s.start).sum();
+        let spans = || self.spans.iter().filter(|span| span.work != Work::Fetch);
+        let mut waits: Vec<(f64, f64)> = spans().map(|span| (span.start - span.waited, span.start)).collect();
+        waits.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut until = 0.0_f64;
+        for (from, to) in &mut waits {
+            *from = from.max(until).min(*to);
+            until = until.max(*to);
+        }
+        let waited = |from: f64, to: f64| {
+            waits.iter().map(|wait| (to.min(wait.1) - from.max(wait.0)).max(0.0)).sum::<f64>()
+        };
+        let alone: f64 = spans().map(|span| span.end - span.start - waited(span.start, span.end)).sum();
+        let busy = alone + waited(0.0, self.wall) * self.jobs as f64;
         if self.wall > 0.0 { (busy / (self.wall * self.jobs as f64)).min(1.0) } else { 0.0 }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{CString, OsStr};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -90,8 +91,8 @@ impl<'a> Line<'a> {
     }
 
     /// Whether it is as it was.
-    fn holds(&self) -> bool {
-        let same = match (lstat(self.path), self.numbers[5]) {
+    fn holds(&self, near: &[Near]) -> bool {
+        let same = match (lstat(self.path, near), self.numbers[5]) {
             (None, mode) => mode == 0,
             // Younger than the plan, and its ctime tells of no change that matters.
             (Some(now), RESULT) => [now[0], now[1], 0, now[3], now[4], RESULT] == self.numbers,
@@ -179,7 +180,7 @@ pub fn remember(
         // Through the link: the result itself must be there, and its description as it was, without which it is none.
         let path = if view.is_symlink() { view.join("../meta.json") } else { view.join(".") };
         let path = path.as_os_str().as_bytes();
-        let [size, mtime, _, inode, device, _] = lstat(path).unwrap_or_default();
+        let [size, mtime, _, inode, device, _] = lstat(path, &[]).unwrap_or_default();
         let numbers = [size, mtime, 0, inode, device, RESULT];
         Line { path, to: recipe.name.as_str().as_bytes(), content: &[], numbers }.write(&mut out);
     }
@@ -271,10 +272,12 @@ fn compare(
     }
     let memory = take(rest)?.try_into().map(Digest);
     let paths = file.len() - rest.len();
+    let near = [settings.tree().ok()?.root(), build_root.root()].map(Near::open);
+    let near: Vec<Near> = near.into_iter().flatten().collect();
     let mut affected = BTreeSet::new();
     while !rest.is_empty() {
         let line = Line::read(rest)?;
-        if !line.holds() {
+        if !line.holds(&near) {
             log::debug!("changed: {}", String::from_utf8_lossy(line.path));
             affected.insert(line.seen()?.to?);
         }
@@ -285,13 +288,29 @@ fn compare(
     Some(State::Partly(Partly { affected, memory: memory.ok()?, began, paths, file }))
 }
 
+/// A folder that many paths lie in: from there the kernel has less of each to walk.
+struct Near {
+    prefix: Vec<u8>,
+    folder: fs_err::File,
+}
+
+impl Near {
+    fn open(folder: &Path) -> Option<Near> {
+        let prefix = [folder.as_os_str().as_bytes(), b"/"].concat();
+        Some(Near { prefix, folder: fs_err::File::open(folder).ok()? })
+    }
+}
+
 /// What `lstat` says, in the order of [`crate::filedigest::Stat::numbers`].
-fn lstat(path: &[u8]) -> Option<[u64; 6]> {
+fn lstat(path: &[u8], near: &[Near]) -> Option<[u64; 6]> {
+    let from =
+        near.iter().find_map(|near| Some((near.folder.as_raw_fd(), path.strip_prefix(&near.prefix[..])?)));
+    let (folder, path) = from.unwrap_or((libc::AT_FDCWD, path));
     let path = CString::new(path).ok()?;
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `path` ends in NUL, `stat` has room for the answer, and is read only when the call says that it was filled.
     let stat = unsafe {
-        if libc::lstat(path.as_ptr(), stat.as_mut_ptr()) != 0 {
+        if libc::fstatat(folder, path.as_ptr(), stat.as_mut_ptr(), libc::AT_SYMLINK_NOFOLLOW) != 0 {
             return None;
         }
         stat.assume_init()

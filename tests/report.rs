@@ -89,7 +89,7 @@ fn options(form: Form, verbosity: Verbosity) -> Options {
 }
 
 fn started(package: &str, work: Work, slot: usize) -> Event {
-    Event::WorkStarted { package: name(package), work, slot }
+    Event::WorkStarted { package: name(package), work, slot, waited: Duration::ZERO }
 }
 
 fn ended(package: &str, work: Work, slot: usize, elapsed: f64) -> Event {
@@ -687,6 +687,29 @@ fn the_critical_path_leads_through_the_slowest_needs_and_hides_sources_behind_th
     assert!(summary.ends_with("critical path 15.0s: gcc 10.0s → slow 4.0s → end 1.0s"), "{summary}");
     let events = [at(0.0, Event::Note { text: String::new() })];
     assert!(Run::of(&events).is_none());
+}
+
+#[test]
+fn while_work_waits_for_a_job_all_slots_are_in_use() {
+    let mut waiting = started("waits", Work::Build, 1);
+    if let Event::WorkStarted { waited, .. } = &mut waiting {
+        *waited = seconds(6.0);
+    }
+    let mut events = vec![
+        at(0.0, Event::RunStarted { name: "b-p".into(), packages: 2, reused: 0, jobs: 2, estimate: None }),
+        at(0.0, started("makes", Work::Build, 0)),
+        at(8.0, waiting),
+        at(8.0, ended("makes", Work::Build, 0, 8.0)),
+        at(10.0, ended("waits", Work::Build, 1, 2.0)),
+    ];
+    // Alone from 0 to 2, with compilers in both slots until 8, then the other one alone.
+    let run = Run::of(&events).unwrap();
+    assert_eq!((run.slot_use() * 100.0).round(), 80.0);
+    let page = mk::page::page(&run);
+    assert!(page.contains("<title>waits waited 6.0s for a job</title>"), "{page}");
+    events.remove(2);
+    events.insert(2, at(8.0, started("waits", Work::Build, 1)));
+    assert_eq!((Run::of(&events).unwrap().slot_use() * 100.0).round(), 50.0);
 }
 
 #[test]

@@ -61,7 +61,11 @@ class Products:
                 yield absent(14, what, "slots ≥ 90 %; wall ≤ 1.15 ×", f"the tree has no product `{product}`")
                 continue
             self.bench.tell(f"fetching the archives of {product}")
-            self.mk("fetch", "fetch", *target, *packages)
+            try:
+                self.mk("fetch", "fetch", *target, *packages)
+            except measure.Failed as failed:
+                yield absent(14, what, "slots ≥ 90 %; wall ≤ 1.15 ×", first_error(failed))
+                continue
             runs = {}
             for jobs in (JOBS, 1):
                 name = f"{product}-j{jobs}"
@@ -104,6 +108,21 @@ class Products:
                       note=f"{run.wall:.2f} s, of that building what differs {work:.2f} s")
 
 
+def joined(spans):
+    """Spans of time as the same ones without overlaps."""
+    found, until = [], float("-inf")
+    for start, end in sorted(spans):
+        if end > until:
+            found.append((max(start, until), end))
+            until = end
+    return found
+
+
+def first_error(failed):
+    lines = str(failed).splitlines()
+    return next((line for line in lines if line.startswith("error:")), lines[0])
+
+
 def names_product(folder):
     texts = (path.read_bytes() for path in folder.rglob("*") if path.is_file())
     return any(re.search(rb"\bPRODUCT\b", text) for text in texts)
@@ -113,7 +132,7 @@ class Run:
     """What the events of one run add up to."""
 
     def __init__(self, events):
-        self.spans, self.needs, self.built = [], {}, set()
+        self.spans, self.waits, self.needs, self.built = [], [], {}, set()
         self.cpu = self.wall = 0.0
         began = {}
         for event in events:
@@ -124,6 +143,7 @@ class Run:
                 self.needs[package] = event["needs"]
             elif kind == "work-started":
                 began[package, event["work"]] = event["time"]
+                self.waits.append((event["time"] - event["waited"], event["time"]))
             elif kind == "work-ended":
                 start = began.pop((package, event["work"]))
                 self.spans.append((package, event["work"], start, event["time"]))
@@ -138,17 +158,17 @@ class Run:
         return sum(end - start for name, work, start, end in self.spans if name == package and work in works)
 
     def slot_use(self):
-        busy = sum(end - start for _, work, start, end in self.spans if work != "fetch")
+        """Slots that packages take; while one waits for a slot, all of them: make takes those of others for its compilers."""
+        waits = joined(self.waits)
+        busy = sum(end - start for start, end in waits) * self.jobs
+        for _, work, start, end in self.spans:
+            if work != "fetch":
+                busy += end - start - sum(max(0.0, min(end, to) - max(start, since)) for since, to in waits)
         return busy / (self.wall * self.jobs)
 
     def busy(self):
         """The time in which anything but fetching went on."""
-        covered, until = 0.0, 0.0
-        for _, work, start, end in sorted(self.spans, key=lambda span: span[2]):
-            if work != "fetch" and end > until:
-                covered += end - max(start, until)
-                until = end
-        return covered
+        return sum(end - start for start, end in joined(span[2:] for span in self.spans if span[1] != "fetch"))
 
     def critical_path(self):
         """The longest way through the graph in seconds, and the package in which it ends. Unpacking waits for nothing."""
