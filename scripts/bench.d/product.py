@@ -79,8 +79,9 @@ class Products:
             least = max(path, run.cpu / JOBS)
             note = (f"wall {run.wall:.0f} s, one after the other {alone.wall:.0f} s; critical path {path:.0f} s to {name}; "
                     f"CPU {run.cpu:.0f} s, with -j1 {alone.cpu:.0f} s")
-            yield at_least(14, f"{what}: use of {JOBS} slots", run.slot_use() * 100, 90, " %",
-                           note=f"{len(run.built)} packages built")
+            # A slot is in use while something runs in it: what make starts for one package fills those that no other takes.
+            yield at_least(14, f"{what}: use of {JOBS} slots", run.cpu / (run.wall * JOBS) * 100, 90, " %",
+                           note=f"by processor time; packages alone {run.slot_use() * 100:.0f} %, {len(run.built)} were built")
             yield at_most(14, f"{what}: wall", run.wall / least, 1.15, unit=" × max(critical path, CPU ÷ 2)", note=note)
 
     def row_15(self):
@@ -108,16 +109,6 @@ class Products:
                       note=f"{run.wall:.2f} s, of that building what differs {work:.2f} s")
 
 
-def joined(spans):
-    """Spans of time as the same ones without overlaps."""
-    found, until = [], float("-inf")
-    for start, end in sorted(spans):
-        if end > until:
-            found.append((max(start, until), end))
-            until = end
-    return found
-
-
 def first_error(failed):
     lines = str(failed).splitlines()
     return next((line for line in lines if line.startswith("error:")), lines[0])
@@ -132,7 +123,7 @@ class Run:
     """What the events of one run add up to."""
 
     def __init__(self, events):
-        self.spans, self.waits, self.needs, self.built = [], [], {}, set()
+        self.spans, self.needs, self.built = [], {}, set()
         self.cpu = self.wall = 0.0
         began = {}
         for event in events:
@@ -143,7 +134,6 @@ class Run:
                 self.needs[package] = event["needs"]
             elif kind == "work-started":
                 began[package, event["work"]] = event["time"]
-                self.waits.append((event["time"] - event["waited"], event["time"]))
             elif kind == "work-ended":
                 start = began.pop((package, event["work"]))
                 self.spans.append((package, event["work"], start, event["time"]))
@@ -158,17 +148,17 @@ class Run:
         return sum(end - start for name, work, start, end in self.spans if name == package and work in works)
 
     def slot_use(self):
-        """Slots that packages take; while one waits for a slot, all of them: make takes those of others for its compilers."""
-        waits = joined(self.waits)
-        busy = sum(end - start for start, end in waits) * self.jobs
-        for _, work, start, end in self.spans:
-            if work != "fetch":
-                busy += end - start - sum(max(0.0, min(end, to) - max(start, since)) for since, to in waits)
+        busy = sum(end - start for _, work, start, end in self.spans if work != "fetch")
         return busy / (self.wall * self.jobs)
 
     def busy(self):
         """The time in which anything but fetching went on."""
-        return sum(end - start for start, end in joined(span[2:] for span in self.spans if span[1] != "fetch"))
+        covered, until = 0.0, 0.0
+        for _, work, start, end in sorted(self.spans, key=lambda span: span[2]):
+            if work != "fetch" and end > until:
+                covered += end - max(start, until)
+                until = end
+        return covered
 
     def critical_path(self):
         """The longest way through the graph in seconds, and the package in which it ends. Unpacking waits for nothing."""
