@@ -190,8 +190,9 @@ fn timeline(out: &mut String, run: &Run, path: &[(PackageName, f64)]) {
     }
     for span in &run.spans {
         let row = rows.get(&span.slot).copied().unwrap_or(0);
-        if span.waited > 0.0 {
-            let (x, width) = (100.0 * (span.start - span.waited) / wall, 100.0 * span.waited / wall);
+        let (x, width) = (100.0 * (span.start - span.waited) / wall, 100.0 * span.waited / wall);
+        // Asking for a job takes a moment even where one is free.
+        if width > 0.1 {
             let _ = writeln!(
                 out,
                 "<rect class=\"waited\" x=\"{x:.3}%\" y=\"{}\" width=\"{width:.3}%\" height=\"{}\" rx=\"2\">\
