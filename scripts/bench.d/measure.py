@@ -100,7 +100,7 @@ def memory(argv, cwd=None):
 
 CALL = re.compile(r"^(\d+) +(.*)$")
 RESUMED = re.compile(r"^<\.\.\. \w+ resumed>")
-FORKS = ("clone(", "clone3(", "fork(", "vfork(")
+FORKED = re.compile(r"^(?:<\.\.\. )?(?:clone3?|v?fork)\b.* = (\d+)$")
 
 
 def processes(argv, cwd=None, opens=False):
@@ -117,10 +117,24 @@ def processes(argv, cwd=None, opens=False):
 
 
 def count(lines):
-    """Reads strace's lines. A call that another process's line interrupts comes in two parts."""
+    '''Reads strace's lines. A call that another process's line interrupts comes in two parts, and a child may be heard
+    before the call that made it returns:
+
+    >>> trace = """1 execve("/bin/bash", ["bash"], 0x1) = 0
+    ... 1 clone(child_stack=NULL, flags=SIGCHLD <unfinished ...>
+    ... 2 openat(AT_FDCWD, "pkg/a/build", O_RDONLY) = 3
+    ... 1 <... clone resumed>) = 2
+    ... 2 execve("/bin/true", ["true"], 0x1) = 0
+    ... 2 openat(AT_FDCWD, "/etc/ld.so.cache", O_RDONLY) = 3"""
+    >>> found = count(trace.splitlines())
+    >>> dict(found.opened), found.execs, found.forks
+    ({('bash', 'pkg/a/build'): 1, ('true', '/etc/ld.so.cache'): 1}, 2, 1)
+    '''
+    calls = [CALL.match(line).groups() for line in lines]
+    parent = {forked[1]: pid for pid, call in calls if (forked := FORKED.match(call))}
     found, begun, program = Processes(), {}, {}
-    for line in lines:
-        pid, call = CALL.match(line).groups()
+    for pid, call in calls:
+        program.setdefault(pid, program.get(parent.get(pid), ""))
         if call.endswith("<unfinished ...>"):
             begun[pid] = call.removesuffix("<unfinished ...>")
             continue
@@ -129,11 +143,10 @@ def count(lines):
         if call.startswith("execve(") and call.endswith(" = 0"):
             found.execs += 1
             program[pid] = os.path.basename(call.split('"')[1])
-        elif call.startswith(FORKS) and re.search(r" = \d+$", call):
-            child = call.rsplit(" ", 1)[1]
-            program.setdefault(child, program.get(pid, ""))
+        elif forked := FORKED.match(call):
+            program.setdefault(forked[1], program[pid])
             if "CLONE_THREAD" not in call:
                 found.forks += 1
         elif call.startswith(("openat(", "open(")) and re.search(r" = \d+", call):
-            found.opened[program.get(pid, ""), call.split('"')[1]] += 1
+            found.opened[program[pid], call.split('"')[1]] += 1
     return found
