@@ -1,5 +1,8 @@
 # A guest whose serial console a scenario reads and types on. Source it after scripts/host.sh, or where `fail` is known.
 
+# Seconds after which a guest counts as hung; a busy machine emulates slowly.
+patience=240
+
 # start_guest LOG COMMAND...: starts COMMAND, a `run` script; all that it prints goes to LOG.
 start_guest() {
 	guest_log="$1"
@@ -45,15 +48,15 @@ type_line() {
 log_in() {
 	await 'login: $' "$1"
 	type_line root
-	await 'Password: $' 60
+	await 'Password: $' "$patience"
 	type_line root
-	await '# $' 60
+	await '# $' "$patience"
 }
 
 # on_console COMMAND: fails unless COMMAND succeeds in the shell there.
 on_console() {
 	type_line "$1; echo \"<\$?>\""
-	await '^<[0-9]+>$' 60
+	await '^<[0-9]+>$' "$patience"
 	tail -c "+$guest_mark" "$guest_log" | tr -d '\r' | grep -qx '<0>' || guest_trouble "\`$1\` failed on the console"
 }
 

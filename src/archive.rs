@@ -13,6 +13,8 @@ use crate::error::{Error, Kind, Result};
 
 /// Bytes in a chunk that the decoder hands over: fits a core's second-level cache together with its copy.
 const CHUNK: usize = 256 * 1024;
+/// Bytes in a chunk for each byte of the archive; a chunk of a small archive would else be mostly zeros.
+const GROWTH: usize = 16;
 /// Chunks that the decoder may be ahead: a folder full of small files takes long to write.
 const AHEAD: usize = 16;
 /// Memory that a decompressor may take, in bytes; `xz -9` needs 64 MiB, `--long=31` and its like 2 GiB.
@@ -212,6 +214,8 @@ fn members(
     give: &SyncSender<io::Result<Vec<u8>>>,
     take: &Receiver<Vec<u8>>,
 ) -> io::Result<bool> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(CHUNK);
+    let size = length.saturating_mul(GROWTH).clamp(4096, CHUNK);
     let mut input = BufReader::with_capacity(1 << 20, file);
     let mut first = true;
     loop {
@@ -225,17 +229,19 @@ fn members(
         let listens = match format {
             Format::Gz => {
                 let mut decoder = flate2::bufread::GzDecoder::new(&mut input);
-                pump(&mut decoder, give, take)?
+                pump(&mut decoder, give, take, size)?
             }
-            Format::Bz2 => pump(&mut bzip2::bufread::BzDecoder::new(&mut input), give, take)?,
-            Format::Xz => pump(&mut lzma_reader(&mut input, xz_decoder()?), give, take)?,
-            Format::Lz => pump(&mut lzma_reader(&mut input, Lzma::new_lzip_decoder(MEMORY, 0)?), give, take)?,
+            Format::Bz2 => pump(&mut bzip2::bufread::BzDecoder::new(&mut input), give, take, size)?,
+            Format::Xz => pump(&mut lzma_reader(&mut input, xz_decoder()?), give, take, size)?,
+            Format::Lz => {
+                pump(&mut lzma_reader(&mut input, Lzma::new_lzip_decoder(MEMORY, 0)?), give, take, size)?
+            }
             Format::Zst => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(&mut input)?.single_frame();
                 decoder.window_log_max(31)?;
-                pump(&mut decoder, give, take)?
+                pump(&mut decoder, give, take, size)?
             }
-            Format::Zip | Format::Plain => pump(&mut input, give, take)?,
+            Format::Zip | Format::Plain => pump(&mut input, give, take, size)?,
         };
         if !listens {
             return Ok(false);
@@ -258,15 +264,16 @@ fn lzma_reader<R: BufRead>(input: R, decoder: Lzma) -> liblzma::bufread::XzDecod
     liblzma::bufread::XzDecoder::new_stream(input, decoder)
 }
 
-/// Sends what a decoder yields in full chunks; what came before an error is sent before it. False: nobody listens.
+/// Sends what a decoder yields in full chunks of this size; what came before an error is sent before it. False: nobody listens.
 fn pump(
     decoder: &mut dyn Read,
     give: &SyncSender<io::Result<Vec<u8>>>,
     take: &Receiver<Vec<u8>>,
+    size: usize,
 ) -> io::Result<bool> {
     loop {
         let mut chunk = take.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK, 0);
+        chunk.resize(size, 0);
         let mut done = 0;
         let end = loop {
             match decoder.read(&mut chunk[done..]) {
@@ -275,7 +282,7 @@ fn pump(
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => break Some(Err(e)),
             }
-            if done == CHUNK {
+            if done == size {
                 break None;
             }
         };

@@ -1,6 +1,7 @@
-//! The executor of this machine: a thread for each node that runs. Decides neither order (the schedule does) nor what
-//! a node is (the job knows).
+//! The executor of this machine: a thread for each slot. Decides neither order (the schedule does) nor what a node is (the
+//! job knows).
 
+use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
@@ -12,13 +13,15 @@ use crate::schedule::{self, Node, NodeId, Wake};
 /// How long it waits before it looks around.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The executor that the schedule talks to: a thread for each node.
+/// The executor that the schedule talks to: a thread for each slot, from the first node that it takes.
 pub struct Local<'scope, 'env, 'a> {
     scope: &'scope Scope<'scope, 'env>,
     job: &'env Job<'a>,
     nodes: &'env [Node],
     sender: Sender<Wake>,
     receiver: Receiver<Wake>,
+    /// What each slot works on next. Its thread ends with the sender.
+    slots: HashMap<usize, Sender<NodeId>>,
     held: bool,
     /// When it was last looked whether memory is short.
     looked: Option<Instant>,
@@ -40,6 +43,7 @@ impl<'scope, 'env, 'a> Local<'scope, 'env, 'a> {
             nodes,
             sender: channel.0,
             receiver: channel.1,
+            slots: HashMap::new(),
             held: false,
             looked: None,
             running: 0,
@@ -51,12 +55,21 @@ impl<'scope, 'env, 'a> Local<'scope, 'env, 'a> {
 impl schedule::Executor for Local<'_, '_, '_> {
     fn start(&mut self, id: NodeId, slot: usize) {
         self.running += 1;
-        let (sender, job, node) = (self.sender.clone(), self.job, &self.nodes[id]);
-        self.scope.spawn(move || {
-            let end = job.work(node, slot);
-            // The receiver outlives all workers.
-            let _ = sender.send(Wake::Ended(id, end));
+        let (scope, job, nodes, sender) = (self.scope, self.job, self.nodes, &self.sender);
+        let next = self.slots.entry(slot).or_insert_with(|| {
+            let (next, given) = std::sync::mpsc::channel::<NodeId>();
+            let sender = sender.clone();
+            scope.spawn(move || {
+                for id in given {
+                    let end = job.work(&nodes[id], slot);
+                    // The receiver outlives all workers.
+                    let _ = sender.send(Wake::Ended(id, end));
+                }
+            });
+            next
         });
+        // A worker lives as long as its sender: `work` lets no panic through.
+        let _ = next.send(id);
     }
 
     fn wait(&mut self) -> Wake {

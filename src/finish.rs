@@ -6,12 +6,16 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fs_err::os::unix::fs::FileExt;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
+use nix::sys::time::TimeSpec;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
@@ -41,8 +45,12 @@ pub fn clean_up(deploy: &Path) -> Result<()> {
         remove_if_empty(&deploy.join("share"))?;
     }
     let lib = deploy.join("lib");
-    if lib.is_dir() {
-        stays_inside(deploy, &lib)?;
+    if let Ok(meta) = lib.symlink_metadata()
+        && (meta.is_dir() || lib.is_dir())
+    {
+        if meta.is_symlink() {
+            stays_inside(deploy, &lib)?;
+        }
         let mut removed = false;
         for entry in fs_err::read_dir(&lib)? {
             let entry = entry?;
@@ -109,30 +117,42 @@ pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
 }
 
 fn seal_with(root: &Path, epoch: i64, file_mode: impl Fn(u32) -> u32) -> Result<()> {
+    let top = open_folder(root)?;
     // A folder is opened up before it is read, and its time set when nothing below changes any more.
-    let mut ahead = vec![root.to_owned()];
+    let mut ahead = vec![PathBuf::new()];
     let mut folders = Vec::new();
     while let Some(folder) = ahead.pop() {
-        change_mode(&folder, &fs_err::symlink_metadata(&folder)?, |mode| mode | 0o700)?;
-        for entry in fs_err::read_dir(&folder)? {
-            let path = entry?.path();
-            let meta = fs_err::symlink_metadata(&path)?;
-            if meta.is_dir() {
-                ahead.push(path);
+        let path = root.join(&folder);
+        change_mode(&path, fs_err::symlink_metadata(&path)?.mode(), |mode| mode | 0o700)?;
+        for entry in fs_err::read_dir(&path)? {
+            let entry = entry?;
+            let name = folder.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                ahead.push(name);
                 continue;
             }
-            if meta.is_file() {
-                change_mode(&path, &meta, &file_mode)?;
+            let stat = fstatat(&top, &name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
+            if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
+                change_mode(&entry.path(), stat.st_mode, &file_mode)?;
             }
-            set_time(&path, epoch)?;
+            set_time(&top, root, &name, epoch)?;
         }
         folders.push(folder);
     }
-    folders.iter().try_for_each(|folder| set_time(folder, epoch))
+    folders.iter().try_for_each(|folder| set_time(&top, root, folder, epoch))
 }
 
-fn change_mode(path: &Path, meta: &std::fs::Metadata, change: impl Fn(u32) -> u32) -> Result<()> {
-    let mode = meta.mode() & 0o7777;
+/// Opens a folder, for paths to be looked up from there: where it lies is often deeper than what it holds.
+fn open_folder(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| {
+        let error = io::Error::from(e);
+        Error::new(Kind::Host, format!("cannot open `{}`: {error}", path.display()))
+    })
+}
+
+fn change_mode(path: &Path, mode: u32, change: impl Fn(u32) -> u32) -> Result<()> {
+    let mode = mode & 0o7777;
     let wanted = change(mode);
     if wanted != mode {
         fs_err::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
@@ -140,14 +160,16 @@ fn change_mode(path: &Path, meta: &std::fs::Metadata, change: impl Fn(u32) -> u3
     Ok(())
 }
 
-/// Sets access and modification time of the file, folder or link itself.
-fn set_time(path: &Path, epoch: i64) -> Result<()> {
-    use nix::sys::stat::{UtimensatFlags, utimensat};
-    use nix::sys::time::TimeSpec;
+/// Sets access and modification time of the file, folder or link itself. `top`: `root`, opened.
+fn set_time(top: &OwnedFd, root: &Path, name: &Path, epoch: i64) -> Result<()> {
     let time = TimeSpec::new(epoch, 0);
-    utimensat(nix::fcntl::AT_FDCWD, path, &time, &time, UtimensatFlags::NoFollowSymlink).map_err(|e| {
+    let set = match name.as_os_str().is_empty() {
+        true => futimens(top, &time, &time),
+        false => utimensat(top, name, &time, &time, UtimensatFlags::NoFollowSymlink),
+    };
+    set.map_err(|e| {
         let error = io::Error::from(e);
-        Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", path.display()))
+        Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", root.join(name).display()))
     })
 }
 
@@ -237,6 +259,7 @@ pub fn listing(root: &Path) -> Result<Vec<Entry>> {
 
 /// A file whose content is yet to be hashed.
 struct Pending {
+    /// Below the folder.
     path: PathBuf,
     size: u64,
     /// The entries that are names of it.
@@ -247,29 +270,30 @@ fn listing_and_bytes(root: &Path) -> Result<(Vec<Entry>, u64)> {
     let mut entries = Vec::new();
     let mut pending: Vec<Pending> = Vec::new();
     let mut linked = HashMap::new();
+    let top = open_folder(root)?;
     for entry in walkdir::WalkDir::new(root).min_depth(1) {
         let entry = entry.map_err(io::Error::from)?;
-        let meta = entry.metadata().map_err(io::Error::from)?;
-        let kind = meta.file_type();
+        let kind = entry.file_type();
         let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
-        let mut mode = meta.mode() & 0o7777;
+        let stat = fstatat(&top, &path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
+        let (mut mode, size) = (stat.st_mode & 0o7777, stat.st_size as u64);
         let node = if kind.is_dir() {
             Node::Folder { opaque: is_opaque(entry.path())? }
         } else if kind.is_file() {
-            let new = Pending { path: entry.path().to_owned(), size: meta.len(), entries: Vec::new() };
-            let index = match meta.nlink() {
+            let new = Pending { path: path.clone(), size, entries: Vec::new() };
+            let index = match stat.st_nlink {
                 1 => pending.len(),
-                _ => *linked.entry((meta.dev(), meta.ino())).or_insert(pending.len()),
+                _ => *linked.entry((stat.st_dev, stat.st_ino)).or_insert(pending.len()),
             };
             if index == pending.len() {
                 pending.push(new);
             }
             pending[index].entries.push(entries.len());
-            Node::File { size: meta.len(), digest: Digest([0; 32]) }
+            Node::File { size, digest: Digest([0; 32]) }
         } else if kind.is_symlink() {
             mode = 0;
             Node::Link { target: fs_err::read_link(entry.path())? }
-        } else if kind.is_char_device() && meta.rdev() == 0 {
+        } else if kind.is_char_device() && stat.st_rdev == 0 {
             mode = 0;
             Node::Whiteout
         } else {
@@ -278,7 +302,7 @@ fn listing_and_bytes(root: &Path) -> Result<(Vec<Entry>, u64)> {
         entries.push(Entry { path, mode, node });
     }
     let bytes = pending.iter().map(|file| file.size).sum();
-    for (file, digest) in pending.iter().zip(hash_all(&pending, bytes)?) {
+    for (file, digest) in pending.iter().zip(hash_all(&top, root, &pending, bytes)?) {
         for &entry in &file.entries {
             entries[entry].node = Node::File { size: file.size, digest };
         }
@@ -302,13 +326,20 @@ fn unfit(path: &Path, kind: std::fs::FileType) -> Error {
     .hint("devices of the root filesystem are listed in `rootfs_files.txt`")
 }
 
-/// The digests of the files, in their order.
-fn hash_all(files: &[Pending], bytes: u64) -> Result<Vec<Digest>> {
+/// The digests of the files, in their order. `top`: `root`, opened.
+fn hash_all(top: &OwnedFd, root: &Path, files: &[Pending], bytes: u64) -> Result<Vec<Digest>> {
+    let digest = |file: &Pending| -> Result<Digest> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let opened = openat(top, &file.path, flags, Mode::empty()).map_err(io::Error::from);
+        opened.and_then(|opened| Digest::of_reader(std::fs::File::from(opened))).map_err(|error| {
+            Error::from(error).context(format!("cannot read `{}`", root.join(&file.path).display()))
+        })
+    };
     // Below some megabytes the threads cost more than they bring.
     let many = bytes > 8 << 20;
     let threads = if many { std::thread::available_parallelism().map_or(1, |n| n.get().min(4)) } else { 1 };
     if threads == 1 {
-        return files.iter().map(|file| Digest::of_file(&file.path)).collect();
+        return files.iter().map(digest).collect();
     }
     let next = AtomicUsize::new(0);
     let work = || -> Result<Vec<(usize, Digest)>> {
@@ -316,7 +347,7 @@ fn hash_all(files: &[Pending], bytes: u64) -> Result<Vec<Digest>> {
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(file) = files.get(index) else { return Ok(mine) };
-            mine.push((index, Digest::of_file(&file.path)?));
+            mine.push((index, digest(file)?));
         }
     };
     let parts: Result<Vec<_>> = std::thread::scope(|scope| {

@@ -4,6 +4,7 @@
 //! which the room server forks for each request: either the first process of a room, where the kernel helps
 //! to end everything, or an ordinary process that adopts what its programs leave behind.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io::{Read, Write};
@@ -17,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
@@ -465,84 +466,75 @@ impl<'a> Supervisor<'a> {
             fds.retain(|&(_, number)| number != theirs);
             fds.push((ours, theirs));
         }
-        let (tells, told) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| failed("run", e))?;
-
-        // SAFETY: this process has one thread, so the child may do what it likes.
-        match unsafe { nix::unistd::fork() }.map_err(|e| failed("fork for", e))? {
-            nix::unistd::ForkResult::Child => {
-                become_program(&argv, &env, &cwd, &fds, told.as_raw_fd(), terminal)
-            }
-            nix::unistd::ForkResult::Parent { child } => {
-                drop(told);
-                let mut word = Vec::new();
-                let _ = std::fs::File::from(tells).read_to_end(&mut word);
-                match word[..] {
-                    [] => Ok(child.as_raw()),
-                    [stage, ref errno @ ..] => {
-                        self.end_all();
-                        let e = errno.try_into().map_or(0, i32::from_ne_bytes);
-                        let e = Errno::from_raw(e);
-                        Err(match stage {
-                            b'd' => format!("cannot enter `{}` for `{name}`: {e}", program.cwd.display()),
-                            b'f' => failed("hand descriptors to", e),
-                            _ => failed("run", e),
-                        })
-                    }
-                }
-            }
-        }
+        // The child borrows this process's memory until it executes, as posix_spawn's does: nothing is copied for it, and
+        // what goes wrong it can say in a variable of ours.
+        let trouble = Cell::new(None);
+        let child = || {
+            let Err(found) = become_program(&argv, &env, &cwd, &fds, terminal);
+            trouble.set(Some(found));
+            // SAFETY: ends the child without running what it shares with its parent.
+            unsafe { libc::_exit(127) }
+        };
+        let mut stack = vec![0; 128 * 1024];
+        let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
+        // SAFETY: this process has one thread, which stands still while the child uses its memory, on a stack of its own
+        // that is more than it takes.
+        let pid = unsafe { nix::sched::clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) }
+            .map_err(|e| failed("fork for", e))?;
+        let Some((stage, e)) = trouble.get() else { return Ok(pid.as_raw()) };
+        self.end_all();
+        Err(match stage {
+            Stage::Folder => format!("cannot enter `{}` for `{name}`: {e}", program.cwd.display()),
+            Stage::Descriptors => failed("hand descriptors to", e),
+            Stage::Execution => failed("run", e),
+        })
     }
 }
 
-/// The forked child's part of [`Supervisor::spawn`]. On failure writes a letter for what failed and the errno into `told`.
+/// What a child was at when it failed.
+#[derive(Clone, Copy)]
+enum Stage {
+    Descriptors,
+    Folder,
+    Execution,
+}
+
+/// The child's part of [`Supervisor::spawn`]: returns only when something fails.
 fn become_program(
     argv: &[CString],
     env: &[CString],
     cwd: &CString,
     fds: &[(RawFd, RawFd)],
-    mut told: RawFd,
     terminal: bool,
-) -> ! {
-    let mut attempt = || -> Result<std::convert::Infallible, (u8, Errno)> {
-        let hands = |e| (b'f', e);
-        // Copies above every wanted number first: a wanted number may be where another one's source is.
-        let above = fds.iter().map(|&(_, number)| number).max().unwrap_or(2) + 1;
-        told = copy_above(told, above).map_err(hands)?;
-        let copies = fds.iter().map(|&(ours, number)| copy_above(ours, above).map(|copy| (copy, number)));
-        for (copy, number) in copies.collect::<Result<Vec<_>, _>>().map_err(hands)? {
-            // SAFETY: no pointers; the numbers are ours to fill. Everything else closes on exec.
-            Errno::result(unsafe { libc::dup2(copy, number) }).map_err(hands)?;
-        }
-        // SAFETY: system calls without pointers, but for an all-zero `struct sigaction`: the default. PDEATHSIG is for the case that the supervisor itself is killed.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            libc::umask(0o022);
-            if terminal {
-                // Stays in the terminal's session; SIGTTOU is still ignored here.
-                libc::setpgid(0, 0);
-                libc::tcsetpgrp(0, libc::getpgrp());
-            } else {
-                libc::setsid();
-            }
-            // By the bare system call, since the C library keeps 32 and 33 from being set.
-            for signal in 1..=64 {
-                libc::syscall(libc::SYS_rt_sigaction, signal, &[0u64; 4], std::ptr::null::<u8>(), 8);
-            }
-        }
-        SigSet::empty().thread_set_mask().map_err(|e| (b'x', e))?;
-        nix::unistd::chdir(cwd.as_c_str()).map_err(|e| (b'd', e))?;
-        nix::unistd::execve(&argv[0], argv, env).map_err(|e| (b'x', e))
-    };
-    {
-        let Err((stage, e)) = attempt();
-        let mut word = vec![stage];
-        word.extend((e as i32).to_ne_bytes());
-        // SAFETY: the descriptor is open, the buffer as long as said.
-        unsafe { libc::write(told, word.as_ptr().cast(), word.len()) };
+) -> Result<std::convert::Infallible, (Stage, Errno)> {
+    let hands = |e| (Stage::Descriptors, e);
+    // Copies above every wanted number first: a wanted number may be where another one's source is.
+    let above = fds.iter().map(|&(_, number)| number).max().unwrap_or(2) + 1;
+    let copies = fds.iter().map(|&(ours, number)| copy_above(ours, above).map(|copy| (copy, number)));
+    for (copy, number) in copies.collect::<Result<Vec<_>, _>>().map_err(hands)? {
+        // SAFETY: no pointers; the numbers are ours to fill. Everything else closes on exec.
+        Errno::result(unsafe { libc::dup2(copy, number) }).map_err(hands)?;
     }
-    // SAFETY: ends this process without running what it inherited from its parents.
-    unsafe { libc::_exit(127) }
+    // SAFETY: system calls without pointers, but for an all-zero `struct sigaction`: the default. PDEATHSIG is for the case that the supervisor itself is killed.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::umask(0o022);
+        if terminal {
+            // Stays in the terminal's session; SIGTTOU is still ignored here.
+            libc::setpgid(0, 0);
+            libc::tcsetpgrp(0, libc::getpgrp());
+        } else {
+            libc::setsid();
+        }
+        // By the bare system call, since the C library keeps 32 and 33 from being set.
+        for signal in 1..=64 {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &[0u64; 4], std::ptr::null::<u8>(), 8);
+        }
+    }
+    SigSet::empty().thread_set_mask().map_err(|e| (Stage::Execution, e))?;
+    nix::unistd::chdir(cwd.as_c_str()).map_err(|e| (Stage::Folder, e))?;
+    nix::unistd::execve(&argv[0], argv, env).map_err(|e| (Stage::Execution, e))
 }
 
 fn copy_above(fd: RawFd, least: RawFd) -> nix::Result<RawFd> {

@@ -2,8 +2,15 @@
 //! Knows files alone.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
+use nix::unistd::{linkat, symlinkat};
 
 use crate::error::{Error, Kind, Result};
 use crate::store::remove_tree;
@@ -11,9 +18,10 @@ use crate::store::remove_tree;
 /// Lays `from` over `to`, which is made where it is missing: files are hard links, what is in the way is replaced,
 /// overlay whiteouts remove. File systems that cannot link get copies.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    lay(from, to, &|from, to| match std::fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(_) => copy_file(from, to),
+    lay(from, to, &|from, to, file| match linkat(&from.folder, file, &to.folder, file, AtFlags::empty()) {
+        Err(Errno::EEXIST) => Ok(false),
+        Err(_) => copy_file(from, to, file),
+        Ok(()) => Ok(true),
     })
 }
 
@@ -22,44 +30,109 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     lay(from, to, &copy_file)
 }
 
-fn copy_file(from: &Path, to: &Path) -> Result<()> {
-    // std's copy clones the blocks where the file system can.
-    fs_err::copy(from, to)?;
-    let meta = fs_err::metadata(from)?;
-    let file = fs_err::OpenOptions::new().write(true).open(to);
-    if let Ok(file) = file {
-        file.into_parts().0.set_modified(meta.modified()?)?;
+/// A folder that is open: paths below it are looked up from there, which for many files in a deep place is half the time.
+struct Opened<'a> {
+    path: &'a Path,
+    folder: OwnedFd,
+}
+
+impl Opened<'_> {
+    fn open(path: &Path) -> Result<Opened<'_>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let folder = nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| failed("open", path, e))?;
+        Ok(Opened { path, folder })
+    }
+}
+
+fn failed(what: &str, path: &Path, error: Errno) -> Error {
+    let error = std::io::Error::from(error);
+    Error::new(Kind::Host, format!("cannot {what} `{}`: {error}", path.display()))
+}
+
+/// Puts a file of one folder below another, at the same path; no when something is there already.
+type Put<'a> = dyn Fn(&Opened<'_>, &Opened<'_>, &Path) -> Result<bool> + 'a;
+
+fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
+    let copying = |e| failed("copy", &from.path.join(file), e);
+    let source =
+        openat(&from.folder, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(copying)?;
+    let mut source = File::from(source);
+    let meta = source.metadata()?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+    let mode = Mode::from_bits_truncate(meta.mode() & 0o7777);
+    let target = match openat(&to.folder, file, flags, mode & Mode::from_bits_truncate(0o700)) {
+        Err(Errno::EEXIST) => return Ok(false),
+        other => File::from(other.map_err(|e| failed("write", &to.path.join(file), e))?),
+    };
+    // Clones the blocks where the file system can.
+    std::io::copy(&mut source, &mut &target)
+        .map_err(|e| Error::from(e).context(format!("cannot write `{}`", to.path.join(file).display())))?;
+    fchmod(&target, mode).map_err(copying)?;
+    target.set_modified(meta.modified()?)?;
+    Ok(true)
+}
+
+fn lay(from: &Path, to: &Path, put: &Put<'_>) -> Result<()> {
+    match std::fs::create_dir(to) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && !is_folder(to) => {
+            fs_err::remove_file(to)?;
+            fs_err::create_dir(to)?;
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs_err::create_dir_all(to)?,
+        // What is wrong otherwise shows when it is opened.
+        _ => {}
+    }
+    let (from, to) = (Opened::open(from)?, Opened::open(to)?);
+    for entry in walkdir::WalkDir::new(from.path).min_depth(1) {
+        let entry = entry.map_err(|error| Error::new(Kind::Host, error.to_string()))?;
+        let name = entry.path().strip_prefix(from.path).unwrap_or(entry.path());
+        let target = || to.path.join(name);
+        let kind = entry.file_type();
+        if kind.is_dir() {
+            match mkdirat(&to.folder, name, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
+                Err(Errno::EEXIST) if !is_folder(&target()) => {
+                    fs_err::remove_file(target())?;
+                    fs_err::create_dir(target())?;
+                }
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(failed("make", &target(), error)),
+            }
+            continue;
+        }
+        if kind.is_char_device() {
+            remove_tree(&target())?;
+            continue;
+        }
+        let put = || match kind.is_symlink() {
+            true => link_again(&from, &to, name),
+            false => put(&from, &to, name),
+        };
+        if !put()? {
+            remove_tree(&target())?;
+            put()?;
+        }
     }
     Ok(())
 }
 
-fn lay(from: &Path, to: &Path, file: &dyn Fn(&Path, &Path) -> Result<()>) -> Result<()> {
-    for entry in walkdir::WalkDir::new(from) {
-        let entry = entry.map_err(|error| Error::new(Kind::Host, error.to_string()))?;
-        let relative = entry.path().strip_prefix(from).unwrap_or(Path::new(""));
-        let target = if relative.as_os_str().is_empty() { to.to_owned() } else { to.join(relative) };
-        let there = std::fs::symlink_metadata(&target).ok();
-        let kind = entry.file_type();
-        if kind.is_dir() {
-            if there.as_ref().is_some_and(|meta| !meta.is_dir()) {
-                fs_err::remove_file(&target)?;
-            }
-            fs_err::create_dir_all(&target)?;
-            continue;
-        }
-        if there.is_some() {
-            remove_tree(&target)?;
-        }
-        if kind.is_char_device() {
-            continue;
-        }
-        if kind.is_symlink() {
-            fs_err::os::unix::fs::symlink(fs_err::read_link(entry.path())?, &target)?;
-        } else {
-            file(entry.path(), &target)?;
-        }
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+/// Makes a symbolic link like that of `from`; no when something is there already.
+fn link_again(from: &Opened<'_>, to: &Opened<'_>, link: &Path) -> Result<bool> {
+    let target =
+        nix::fcntl::readlinkat(&from.folder, link).map_err(|e| failed("read", &from.path.join(link), e))?;
+    link_to(Path::new(&target), to, link)
+}
+
+/// Makes a symbolic link to `target`; no when something is there already.
+fn link_to(target: &Path, to: &Opened<'_>, link: &Path) -> Result<bool> {
+    match symlinkat(target, &to.folder, link) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(error) => Err(failed("link", &to.path.join(link), error)),
     }
-    Ok(())
 }
 
 /// Makes `view` a folder of symbolic links into layers, the first the lowest: what a room shows as one, for people to look at.
@@ -67,7 +140,7 @@ pub fn show_layers(layers: &[PathBuf], view: &Path) -> Result<()> {
     remove_tree(view)?;
     fs_err::create_dir_all(view)?;
     for layer in layers {
-        lay(layer, view, &|from, to| Ok(fs_err::os::unix::fs::symlink(from, to)?))?;
+        lay(layer, view, &|from, to, file| link_to(&from.path.join(file), to, file))?;
     }
     Ok(())
 }
@@ -103,22 +176,21 @@ pub fn sweep_views(folder: &Path) {
 
 /// What a folder held: for each path below it, inode, size and modification time.
 #[derive(Debug, Default)]
-pub struct Snapshot(HashMap<PathBuf, (u64, u64, i64, i64)>);
+pub struct Snapshot(HashMap<PathBuf, (u64, i64, i64, i64)>);
 
 impl Snapshot {
     /// Looks at everything below `root`; a folder that is missing holds nothing.
     pub fn of(root: &Path) -> Snapshot {
         let mut found = HashMap::new();
+        let Ok(top) = Opened::open(root) else { return Snapshot(found) };
         for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
-            if let (Ok(meta), Ok(relative)) =
-                (entry.path().symlink_metadata(), entry.path().strip_prefix(root))
-            {
-                if !meta.is_dir() {
-                    found.insert(
-                        relative.to_owned(),
-                        (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()),
-                    );
-                }
+            if entry.file_type().is_dir() {
+                continue;
+            }
+            let name = entry.path().strip_prefix(root).unwrap_or(entry.path());
+            if let Ok(stat) = fstatat(&top.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                let stat = (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+                found.insert(name.to_owned(), stat);
             }
         }
         Snapshot(found)

@@ -767,6 +767,7 @@ fn a_step_has_the_helpers_that_its_recipe_can_reach() {
         let tree = tree
             .package("few", functions)
             .package("one", &format!("{functions}other() {{ run_configure; }}"))
+            .package("made", &format!("{functions}other() {{ make all; }}"))
             .package("beside", functions)
             .file("pkg/beside/more.sh", "apply_patches \"$1\"\n")
             .package("computed", &format!("{functions}other() {{ \"run_$KIND\"; }}"))
@@ -775,13 +776,15 @@ fn a_step_has_the_helpers_that_its_recipe_can_reach() {
             tree.builds(package);
             tree.deployed(package, "functions").lines().any(|line| line == helper)
         };
-        for package in ["few", "one", "beside", "computed", "all"] {
+        for package in ["few", "one", "made", "beside", "computed", "all"] {
             assert!(has(package, "mk_source") && has(package, "source"), "{package}");
             assert_eq!(
                 has(package, "run_configure"),
                 ["one", "computed", "all"].contains(&package),
                 "{package}"
             );
+            // In place of the program, for those who name it.
+            assert_eq!(has(package, "make"), ["made", "all"].contains(&package), "{package}");
             assert_eq!(has(package, "apply_patches"), ["beside", "all"].contains(&package), "{package}");
             assert_eq!(has(package, "rootfs_files"), package == "all", "{package}");
         }

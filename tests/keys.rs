@@ -378,10 +378,11 @@ fn options_umask_path_traps_and_what_is_taken_away_count() {
         "alias ls='ls -a'",
         "unset BOARD",
         "unset -f tune",
-        "unset -f make",
     ] {
         assert_eq!(changes(recipe("LICENSE=", &format!("{line}\nLICENSE="))), ["options"], "{line}");
     }
+    let without_make = changes(recipe("LICENSE=", "unset -f make\nLICENSE="));
+    assert_eq!(without_make, ["helper make", "helper mk_drop_jobs", "options"]);
 }
 
 #[test]
@@ -453,10 +454,11 @@ fn a_helper_counts_for_those_that_can_reach_it() {
             .collect()
     };
     assert_eq!(helpers("build() { :; }"), [""; 0]);
+    assert_eq!(helpers("build() { make all; }"), ["make", "mk_drop_jobs"]);
     assert_eq!(helpers("build() { run_autotools \"$1\"; }"), ["run_autotools", "run_configure"]);
     assert_eq!(
         helpers("KIND=x\nbuild() { \"kernel_$KIND\" \"$1\"; }"),
-        ["config_check", "config_merge", "kernel_config", "kernel_make"]
+        ["config_check", "config_merge", "kernel_config", "kernel_make", "make", "mk_drop_jobs"]
     );
 }
 

@@ -53,6 +53,6 @@ mk_prelude="$2"
 mk_step=check_update
 source "$mk_library"
 builtin source "$mk_prelude"
-source "$MK_RECIPE"
+builtin source "$MK_RECIPE"
 mk_restore
 check_update

@@ -26,7 +26,8 @@ builtin source "$mk_prelude"
 shopt -s inherit_errexit
 trap 'mk_failed "$?" "$BASH_SUBSHELL" "$BASH_COMMAND"' ERR
 set -eE
-source "$MK_RECIPE"
+# Not by the library's `source`: no function stands between, and the recipe is known to be an input.
+builtin source "$MK_RECIPE"
 mk_restore
 # A plain command: `set -e` is off inside a function that is called in a condition.
 "$mk_step" "${MK_ARGUMENTS[@]}"
