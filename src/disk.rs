@@ -1,12 +1,14 @@
-//! Files written and folders removed so that nothing is left half done. Knows only `error`.
+//! Files written and folders removed so that nothing is left half done, and folders opened. Knows only `error`.
 
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::stat::Mode;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// How the names of unfinished files begin.
 pub const NEW: &str = ".new-";
@@ -39,6 +41,16 @@ pub fn write_by_way_of(folder: &Path, path: &Path, content: &[u8]) -> Result<()>
             Err(error) => return Err(failed(error.error)),
         }
     }
+}
+
+/// Opens a folder, for what is in it to be looked up from there: where a folder lies is often deeper than what it holds,
+/// and the kernel walks all of a path each time.
+pub fn open_folder(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, Mode::empty()).map_err(|error| {
+        let error = std::io::Error::from(error);
+        Error::new(Kind::Host, format!("cannot open `{}`: {error}", path.display()))
+    })
 }
 
 /// Removes a folder with all below it, also where folders are read only; nothing there is fine.

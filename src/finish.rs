@@ -1,5 +1,5 @@
 //! What happens to a folder between the recipe's last step and the store: clean-ups, a fixed look (times,
-//! modes), a digest over all of it; and what differs between two such folders. Knows `elf` and `digest`; no
+//! modes), a digest over all of it; and what differs between two such folders. Knows `elf`, `digest` and `disk`; no
 //! store, no room.
 
 use std::collections::HashMap;
@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fs_err::os::unix::fs::FileExt;
+use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fstatat, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
+use crate::disk::open_folder;
 use crate::elf::{self, Region};
 use crate::error::{Error, Kind, Result};
 
@@ -118,37 +120,36 @@ pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
 
 fn seal_with(root: &Path, epoch: i64, file_mode: impl Fn(u32) -> u32) -> Result<()> {
     let top = open_folder(root)?;
+    let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
     // A folder is opened up before it is read, and its time set when nothing below changes any more.
-    let mut ahead = vec![PathBuf::new()];
+    let mut ahead = vec![root.to_owned()];
     let mut folders = Vec::new();
     while let Some(folder) = ahead.pop() {
-        let path = root.join(&folder);
-        change_mode(&path, fs_err::symlink_metadata(&path)?.mode(), |mode| mode | 0o700)?;
-        for entry in fs_err::read_dir(&path)? {
+        change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), |mode| mode | 0o700)?;
+        for entry in fs_err::read_dir(&folder)? {
             let entry = entry?;
-            let name = folder.join(entry.file_name());
+            let path = entry.path();
             if entry.file_type()?.is_dir() {
-                ahead.push(name);
+                ahead.push(path);
                 continue;
             }
+            let name = below(&path);
             let stat = fstatat(&top, &name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
             if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
-                change_mode(&entry.path(), stat.st_mode, &file_mode)?;
+                change_mode(&path, stat.st_mode, &file_mode)?;
             }
-            set_time(&top, root, &name, epoch)?;
+            set_time(&top, &name, epoch).map_err(|error| untimed(&path, error))?;
         }
         folders.push(folder);
     }
-    folders.iter().try_for_each(|folder| set_time(&top, root, folder, epoch))
+    folders
+        .iter()
+        .try_for_each(|folder| set_time(&top, &below(folder), epoch).map_err(|error| untimed(folder, error)))
 }
 
-/// Opens a folder, for paths to be looked up from there: where it lies is often deeper than what it holds.
-fn open_folder(path: &Path) -> Result<OwnedFd> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| {
-        let error = io::Error::from(e);
-        Error::new(Kind::Host, format!("cannot open `{}`: {error}", path.display()))
-    })
+fn untimed(path: &Path, error: Errno) -> Error {
+    let error = io::Error::from(error);
+    Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", path.display()))
 }
 
 fn change_mode(path: &Path, mode: u32, change: impl Fn(u32) -> u32) -> Result<()> {
@@ -160,17 +161,13 @@ fn change_mode(path: &Path, mode: u32, change: impl Fn(u32) -> u32) -> Result<()
     Ok(())
 }
 
-/// Sets access and modification time of the file, folder or link itself. `top`: `root`, opened.
-fn set_time(top: &OwnedFd, root: &Path, name: &Path, epoch: i64) -> Result<()> {
+/// Sets access and modification time of the file, folder or link itself, which is found from `top`; no name is that itself.
+fn set_time(top: &OwnedFd, name: &Path, epoch: i64) -> nix::Result<()> {
     let time = TimeSpec::new(epoch, 0);
-    let set = match name.as_os_str().is_empty() {
-        true => futimens(top, &time, &time),
-        false => utimensat(top, name, &time, &time, UtimensatFlags::NoFollowSymlink),
-    };
-    set.map_err(|e| {
-        let error = io::Error::from(e);
-        Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", root.join(name).display()))
-    })
+    if name.as_os_str().is_empty() {
+        return futimens(top, &time, &time);
+    }
+    utimensat(top, name, &time, &time, UtimensatFlags::NoFollowSymlink)
 }
 
 /// One thing in a folder.

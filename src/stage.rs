@@ -1,5 +1,5 @@
 //! Puts layers together where the kernel does not: by hard link, or by copy where links are not possible.
-//! Knows files alone.
+//! Knows files alone, and how `disk` opens and removes them.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,8 +12,8 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{linkat, symlinkat};
 
+use crate::disk::{open_folder, remove_tree};
 use crate::error::{Error, Kind, Result};
-use crate::store::remove_tree;
 
 /// Lays `from` over `to`, which is made where it is missing: files are hard links, what is in the way is replaced,
 /// overlay whiteouts remove. File systems that cannot link get copies.
@@ -30,7 +30,7 @@ pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
     lay(from, to, &copy_file)
 }
 
-/// A folder that is open: paths below it are looked up from there, which for many files in a deep place is half the time.
+/// A folder that is open, and its path.
 struct Opened<'a> {
     path: &'a Path,
     folder: OwnedFd,
@@ -38,9 +38,7 @@ struct Opened<'a> {
 
 impl Opened<'_> {
     fn open(path: &Path) -> Result<Opened<'_>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let folder = nix::fcntl::open(path, flags, Mode::empty()).map_err(|e| failed("open", path, e))?;
-        Ok(Opened { path, folder })
+        Ok(Opened { path, folder: open_folder(path)? })
     }
 }
 
@@ -182,13 +180,13 @@ impl Snapshot {
     /// Looks at everything below `root`; a folder that is missing holds nothing.
     pub fn of(root: &Path) -> Snapshot {
         let mut found = HashMap::new();
-        let Ok(top) = Opened::open(root) else { return Snapshot(found) };
+        let Ok(top) = open_folder(root) else { return Snapshot(found) };
         for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
             if entry.file_type().is_dir() {
                 continue;
             }
             let name = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            if let Ok(stat) = fstatat(&top.folder, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            if let Ok(stat) = fstatat(&top, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 let stat = (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
                 found.insert(name.to_owned(), stat);
             }
@@ -243,5 +241,39 @@ mod tests {
         assert!(out.join("include/new.h").is_file() && !out.join("include/x.h").exists());
         fs_err::write(to.join("include/sub/y.h"), "changed").unwrap();
         assert_eq!(before.take_additions(&to, &out).unwrap(), Some("include/sub/y.h".into()));
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_replaced_and_a_copy_keeps_modes_and_times() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["from/folder", "from/was-link", "to/file", "to/elsewhere"] {
+            fs_err::create_dir_all(at(folder)).unwrap();
+        }
+        for file in
+            ["from/file", "from/folder/a", "from/was-link/b", "to/folder", "to/link", "to/elsewhere/kept"]
+        {
+            fs_err::write(at(file), file).unwrap();
+        }
+        symlink("elsewhere", at("to/was-link")).unwrap();
+        symlink("nowhere", at("from/link")).unwrap();
+        fs_err::set_permissions(at("from/file"), PermissionsExt::from_mode(0o4751)).unwrap();
+        let then = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+        fs_err::File::open(at("from/file")).unwrap().into_parts().0.set_modified(then).unwrap();
+
+        for lay in [link_tree, copy_tree] {
+            lay(&at("from"), &at("to")).unwrap();
+            let meta = fs_err::metadata(at("to/file")).unwrap();
+            assert_eq!((meta.mode() & 0o7777, meta.modified().unwrap()), (0o4751, then));
+            assert_eq!(fs_err::read_to_string(at("to/folder/a")).unwrap(), "from/folder/a");
+            assert_eq!(fs_err::read_to_string(at("to/was-link/b")).unwrap(), "from/was-link/b");
+            assert_eq!(fs_err::read_link(at("to/link")).unwrap(), Path::new("nowhere"));
+            assert!(at("to/elsewhere/kept").is_file() && !at("to/elsewhere/b").exists());
+        }
+        let inode = |name: &str| fs_err::metadata(at(name)).unwrap().ino();
+        assert_ne!(inode("to/file"), inode("from/file"), "a copy took the link's place");
+        show_layers(&[at("from")], &at("view")).unwrap();
+        assert_eq!(fs_err::read_link(at("view/folder/a")).unwrap(), at("from/folder/a"));
     }
 }
