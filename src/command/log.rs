@@ -228,24 +228,60 @@ fn page(settings: &Settings, text: &str) -> Result<()> {
 
 /// Prints logs as they come and grow, until the build that writes them has ended. A log that begins anew is printed anew.
 fn follow(root: &BuildRoot, logs: &dyn Fn(bool) -> Vec<PathBuf>) -> Result<()> {
-    let mut printed: HashMap<PathBuf, u64> = HashMap::new();
+    let mut printed = HashMap::new();
     loop {
         let running = Store::is_building(&root.state());
-        for path in logs(running) {
-            let Ok(mut file) = fs_err::File::open(&path) else { continue };
-            let at = printed.entry(path).or_default();
-            if file.metadata()?.len() < *at {
-                *at = 0;
-            }
-            file.seek(SeekFrom::Start(*at))?;
-            let mut fresh = Vec::new();
-            file.read_to_end(&mut fresh)?;
-            *at += fresh.len() as u64;
-            output::data(&String::from_utf8_lossy(&fresh))?;
-        }
+        output::data(&fresh(&logs(running), &mut printed)?)?;
         if !running {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// What `logs` have beyond what was `printed`, in their order. It reads the last one first: a log is whole before that of
+/// the next step begins, so whatever is seen of that, all that comes before it is there to be read.
+fn fresh(logs: &[PathBuf], printed: &mut HashMap<PathBuf, u64>) -> Result<String> {
+    let mut found = Vec::new();
+    for path in logs.iter().rev() {
+        let Ok(mut file) = fs_err::File::open(path) else { continue };
+        let at = printed.entry(path.clone()).or_default();
+        if file.metadata()?.len() < *at {
+            *at = 0;
+        }
+        if *at > 0 {
+            file.seek(SeekFrom::Start(*at))?;
+        }
+        let mut fresh = Vec::new();
+        file.read_to_end(&mut fresh)?;
+        *at += fresh.len() as u64;
+        found.push(String::from_utf8_lossy(&fresh).into_owned());
+    }
+    found.reverse();
+    Ok(found.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_step_says_last_comes_before_what_the_next_one_says_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let [build, deploy] = ["build", "deploy"].map(|name| dir.path().join(name));
+        fs_err::write(&build, "begun\n").unwrap();
+        nix::unistd::mkfifo(&deploy, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut printed = HashMap::new();
+        assert_eq!(fresh(std::slice::from_ref(&build), &mut printed).unwrap(), "begun\n");
+        let said = std::thread::scope(|scope| {
+            // Opened when the other end is: while `fresh` is at this log, both steps go on.
+            scope.spawn(|| {
+                let mut later = fs_err::OpenOptions::new().write(true).open(&deploy).unwrap();
+                fs_err::write(&build, "begun\nended\n").unwrap();
+                std::io::Write::write_all(&mut later, b"deployed\n").unwrap();
+            });
+            fresh(&[build.clone(), deploy.clone()], &mut printed).unwrap()
+        });
+        assert_eq!(said, "ended\ndeployed\n");
     }
 }
