@@ -101,10 +101,7 @@ fn lay(from: &Path, to: &Path, put: &Put<'_>) -> Result<()> {
             remove_tree(&target())?;
             continue;
         }
-        let put = || match kind.is_symlink() {
-            true => link_again(&from, &to, name),
-            false => put(&from, &to, name),
-        };
+        let put = || if kind.is_symlink() { link_again(&from, &to, name) } else { put(&from, &to, name) };
         if !put()? {
             remove_tree(&target())?;
             put()?;
