@@ -1,6 +1,5 @@
 //! Builds a package without a room, on machines that refuse them: real paths, dependencies linked in and taken out again.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, Kind};
@@ -13,6 +12,7 @@ use crate::runtime::library_for;
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
+use crate::vocabulary::NameSet;
 use crate::{finish, stage, strip};
 impl Job<'_> {
     /// Builds without a room: real paths, dependencies linked into the toolchain's folder, and taken out again.
@@ -20,7 +20,7 @@ impl Job<'_> {
         &self,
         place: usize,
         work: &Path,
-        reachable: &BTreeSet<String>,
+        reachable: &NameSet<'_>,
     ) -> Worked<Vec<String>> {
         let recipe = self.recipe(place);
         let root = &self.loaded.build_root;
@@ -74,7 +74,7 @@ impl Job<'_> {
             fs_err::write(&copy, text)?;
             prelude.push_str(&format!("MK_RECIPE={}\n", quote(&copy.to_string_lossy())));
         }
-        fs_err::write(&places.library, library_for(reachable))?;
+        fs_err::write(&places.library, library_for(|name| reachable.contains(name)))?;
         fs_err::write(&places.prelude, prelude)?;
         let mut steps = Vec::new();
         let source = self.state(place).source.clone();

@@ -11,7 +11,9 @@ use std::process::{Child, Command};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use memchr::memmem::Finder;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
@@ -181,6 +183,10 @@ struct Worker<'a> {
     noise: std::fs::File,
     heard: u64,
     environment: Evaluated,
+    /// Variables that are not a recipe's own: bash's, those of every shell, the driver's, configuration's.
+    ours: FxHashSet<String>,
+    /// Variables of the caller that recipes get which name them.
+    passing: FxHashSet<String>,
     host: String,
     /// `$-` and `$BASHOPTS` of a recipe that changes neither.
     plain: String,
@@ -241,6 +247,8 @@ impl<'a> Worker<'a> {
             noise,
             heard: 0,
             environment: Evaluated::default(),
+            ours: FxHashSet::default(),
+            passing: FxHashSet::default(),
             host: String::new(),
             plain: String::new(),
             script: scratch.path().join("batch"),
@@ -266,6 +274,10 @@ impl<'a> Worker<'a> {
         };
         (self.host, self.plain) = (value("host"), value("plain"));
         self.environment = self.read(&records, None)?;
+        let set = self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
+        let of_shells = BASH_VARIABLES.iter().chain(NEVER_PASSED).map(|name| (*name).to_owned());
+        self.ours = set.cloned().chain(of_shells).collect();
+        self.passing = self.setting.environment.keys().filter(|name| self.passes(name)).cloned().collect();
         let noise = self.heard_noise()?;
         if !noise.is_empty() {
             return Err(Error::new(Kind::Recipe, "a `TOOLCHAIN` file prints while it is read")
@@ -291,12 +303,12 @@ impl<'a> Worker<'a> {
                 quote(&recipe.to_string_lossy())
             ));
             for name in &plain.variables {
-                script.push_str(&format!(" \"${name}\""));
+                script.extend([" \"$", name, "\""]);
                 variables.insert(name.as_str());
             }
             script.push_str("; declare -f");
             for (name, _) in &plain.functions {
-                script.push_str(&format!(" {name}"));
+                script.extend([" ", name]);
                 functions.insert(name.as_str());
             }
             script.push_str("; fi; printf '\\0'\n");
@@ -339,8 +351,9 @@ impl<'a> Worker<'a> {
     fn use_room_paths(&self, evaluated: &mut Evaluated) {
         let real = self.setting.tree.root().to_string_lossy();
         let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
+        let finder = Finder::new(real.as_bytes());
         for variable in evaluated.variables.values_mut().chain(set) {
-            if variable.value.contains(&*real) {
+            if finder.find(variable.value.as_bytes()).is_some() {
                 variable.value = replace_path(&variable.value, &real, room::TREE);
             }
         }
@@ -353,21 +366,16 @@ impl<'a> Worker<'a> {
         }
         let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
         let plain = Plain::of(&text)?;
-        let ours = |name: &str| {
-            BASH_VARIABLES.contains(&name)
-                || NEVER_PASSED.contains(&name)
-                || self.environment.variables.contains_key(name)
-                || self.setting.base.iter().any(|(base, _)| base == name)
-        };
         let theirs = |name: &str| {
             runtime::helpers().contains_key(name) || self.environment.functions.contains_key(name)
         };
         // These differ from one recipe to the next in one process, or from run to run.
         let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";
-        let taken = plain.variables.iter().any(|name| ours(name))
+        let taken = plain.variables.iter().any(|name| self.ours.contains(name))
             || plain.reads.iter().any(|name| moves(name))
             || plain.functions.iter().any(|(name, _)| theirs(name));
-        let asks = |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passes(name));
+        let asks =
+            |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passing.contains(name));
         let below = || texts_below(&self.setting.tree.package(package.as_str()));
         (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some((plain, text))
     }
@@ -419,7 +427,7 @@ impl<'a> Worker<'a> {
         }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
-                .filter(|name| self.passes(name))
+                .filter(|name| self.passing.contains(*name))
                 .filter_map(|name| Some((name.to_owned(), self.setting.environment.get(name)?.clone())))
                 .collect();
             let mut words: Vec<String> =
@@ -877,11 +885,12 @@ fn functions_of<'t>(text: &'t str, names: &[&str]) -> Option<Vec<&'t str>> {
     let mut found = Vec::with_capacity(names.len());
     let mut rest = text;
     for (at, name) in names.iter().enumerate() {
-        rest.starts_with(&format!("{name} () \n{{ \n")).then_some(())?;
+        rest.strip_prefix(name)?.strip_prefix(" () \n{ \n")?;
         let end = match names.get(at + 1) {
             Some(next) => {
-                let beginning = format!("\n}}\n{next} () \n{{ \n");
-                let mut ends = rest.match_indices(&beginning).map(|(at, _)| at + 3);
+                let beginning = ["\n}\n", next, " () \n{ \n"].concat();
+                let finder = Finder::new(&beginning);
+                let mut ends = finder.find_iter(rest.as_bytes()).map(|at| at + 3);
                 ends.next().filter(|_| ends.next().is_none())?
             }
             None => rest.len(),

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
+
 use crate::error::{Error, Kind, Result};
 use crate::names::PackageName;
 use crate::recipe::Recipe;
@@ -20,50 +22,54 @@ impl Graph {
     ///
     /// Errors: a cycle, printed as a path; a dependency that is not among `recipes` (the caller has checked that).
     pub fn new(recipes: BTreeMap<PackageName, Recipe>) -> Result<Graph> {
-        let mut waits: BTreeMap<&PackageName, usize> = BTreeMap::new();
-        let mut users: BTreeMap<&PackageName, Vec<&PackageName>> = BTreeMap::new();
-        for (name, recipe) in &recipes {
-            waits.insert(name, recipe.depends.len());
+        // By rank, a package's place among the names.
+        let ranks: FxHashMap<&PackageName, usize> =
+            recipes.keys().enumerate().map(|(rank, name)| (name, rank)).collect();
+        let mut needs: Vec<Vec<usize>> = Vec::with_capacity(recipes.len());
+        let mut users: Vec<Vec<usize>> = vec![Vec::new(); recipes.len()];
+        for (rank, (name, recipe)) in recipes.iter().enumerate() {
+            let mut found = Vec::with_capacity(recipe.depends.len());
             for need in &recipe.depends {
-                if !recipes.contains_key(need) {
+                let Some(&need) = ranks.get(need) else {
                     return Err(Error::new(
                         Kind::Internal,
                         format!("`{name}` needs `{need}`, which was not evaluated"),
                     ));
-                }
-                users.entry(need).or_default().push(name);
+                };
+                users[need].push(rank);
+                found.push(need);
             }
+            needs.push(found);
         }
-        let mut ready: BTreeSet<&PackageName> =
-            waits.iter().filter(|(_, n)| **n == 0).map(|(name, _)| *name).collect();
-        let mut order: Vec<PackageName> = Vec::with_capacity(recipes.len());
-        while let Some(name) = ready.pop_first() {
-            order.push(name.clone());
-            for user in users.get(name).into_iter().flatten() {
-                if let Some(left) = waits.get_mut(user) {
-                    *left -= 1;
-                    if *left == 0 {
-                        ready.insert(user);
-                    }
+        let mut waits: Vec<usize> = needs.iter().map(Vec::len).collect();
+        let mut ready: BTreeSet<usize> = (0..waits.len()).filter(|&rank| waits[rank] == 0).collect();
+        let mut order = Vec::with_capacity(recipes.len());
+        let mut place = vec![0; recipes.len()];
+        while let Some(rank) = ready.pop_first() {
+            place[rank] = order.len();
+            order.push(rank);
+            for &user in &users[rank] {
+                waits[user] -= 1;
+                if waits[user] == 0 {
+                    ready.insert(user);
                 }
             }
         }
         if order.len() < recipes.len() {
-            let done: BTreeSet<&PackageName> = order.iter().collect();
+            let names: Vec<&PackageName> = recipes.keys().collect();
+            let done: BTreeSet<&PackageName> = order.iter().map(|&rank| names[rank]).collect();
             return Err(Error::new(Kind::Recipe, format!("dependency cycle: {}", cycle(&recipes, &done))));
         }
-        let place: BTreeMap<&PackageName, usize> =
-            order.iter().enumerate().map(|(i, name)| (name, i)).collect();
         let needs = order
             .iter()
-            .map(|name| {
-                let mut needs: Vec<usize> = recipes[name].depends.iter().map(|need| place[need]).collect();
+            .map(|&rank| {
+                let mut needs: Vec<usize> = needs[rank].iter().map(|&need| place[need]).collect();
                 needs.sort_unstable();
                 needs
             })
             .collect();
-        let mut recipes = recipes;
-        let packages = order.iter().filter_map(|name| recipes.remove(name)).collect();
+        let mut recipes: Vec<Option<Recipe>> = recipes.into_values().map(Some).collect();
+        let packages = order.iter().filter_map(|&rank| recipes[rank].take()).collect();
         Ok(Graph { packages, needs })
     }
 

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write};
+use std::fmt;
 use std::path::{Component, Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
-use rustc_hash::FxHashSet;
+use memchr::memmem::Finder;
 
 use crate::digest::Digest;
 use crate::error::Result;
@@ -17,6 +18,7 @@ use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::recipe::Recipe;
 use crate::runtime::{self, identifiers};
+use crate::vocabulary::{NameSet, Vocabulary};
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
 pub const FORMAT: &str = "1";
@@ -38,9 +40,24 @@ impl Manifest {
 
     /// The key.
     pub fn digest(&self) -> Digest {
+        Digest::of(self.text())
+    }
+
+    /// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
+    fn text(&self) -> String {
         let mut text = String::with_capacity(4096);
-        let _ = write!(text, "{self}");
-        Digest::of(text)
+        for (label, value) in &self.0 {
+            let start = text.len();
+            push_escaped(&mut text, label);
+            if label.contains('=') {
+                let label = text.split_off(start).replace(" = ", " \\= ");
+                text.push_str(&label);
+            }
+            text.push_str(" = ");
+            push_escaped(&mut text, value);
+            text.push('\n');
+        }
+        text
     }
 
     /// Reads a manifest back from its text.
@@ -93,27 +110,20 @@ impl Manifest {
     }
 }
 
-/// One line per ingredient, sorted; a line break is written `\n`, and a label never holds ` = `.
 impl fmt::Display for Manifest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|(label, value)| {
-            if label.contains('=') {
-                f.write_str(&escape(label).replace(" = ", " \\= "))?;
-            } else {
-                f.write_str(&escape(label))?;
-            }
-            f.write_str(" = ")?;
-            f.write_str(&escape(value))?;
-            f.write_char('\n')
-        })
+        f.write_str(&self.text())
     }
 }
 
-fn escape(text: &str) -> Cow<'_, str> {
-    if memchr::memchr2(b'\\', b'\n', text.as_bytes()).is_none() {
-        return Cow::Borrowed(text);
+fn push_escaped(out: &mut String, text: &str) {
+    let mut from = 0;
+    for at in memchr::memchr2_iter(b'\\', b'\n', text.as_bytes()) {
+        out.push_str(&text[from..at]);
+        out.push_str(if text.as_bytes()[at] == b'\n' { "\\n" } else { "\\\\" });
+        from = at + 1;
     }
-    Cow::Owned(text.replace('\\', "\\\\").replace('\n', "\\n"))
+    out.push_str(&text[from..]);
 }
 
 fn unescape(text: &str) -> Option<String> {
@@ -152,8 +162,8 @@ pub struct Ingredients<'a> {
     pub tree: &'a Tree,
     /// The configuration places, most specific first.
     pub places: &'a [PathBuf; 3],
-    /// The names that each of them holds.
-    pub listed: &'a [Vec<String>; 3],
+    /// The names that each of them holds, and what finds each in a text.
+    pub listed: &'a [Vec<(String, Finder<'static>)>; 3],
     /// Variables a recipe may see: the driver's own and those of configuration.
     pub variables: &'a BTreeMap<String, String>,
     /// What the TOOLCHAIN files set: functions, and attributes of variables.
@@ -166,6 +176,8 @@ pub struct Ingredients<'a> {
     pub rooms: bool,
     /// Digests of files.
     pub digests: &'a FileDigests,
+    /// The names that something is known of, as [`vocabulary`] finds them.
+    pub vocabulary: &'a Vocabulary,
 }
 
 /// Variables that cannot change an output: how much runs at once.
@@ -183,53 +195,52 @@ const DESCRIPTIVE: &[&str] = &[
     "RUNTIME_DEPENDS",
 ];
 
-impl Ingredients<'_> {
-    /// The names that a recipe's steps can reach: those in its functions, its folder, its values, the configuration files
-    /// that it names, and in the library functions that any of these name.
-    pub fn reachable(&self, recipe: &Recipe) -> BTreeSet<String> {
+/// Names of which it matters whether a recipe says them, beside those of helpers and of configuration.
+fn said<'n>() -> impl Iterator<Item = &'n str> {
+    let asked = ["SHA256SUM", "DEPENDS", "PKGLOGDIR", "PKGDOWNLOADDIR"];
+    DESCRIPTIVE.iter().copied().chain(asked)
+}
+
+/// All names that keys, and what a step is given, depend on.
+pub fn vocabulary(variables: &BTreeMap<String, String>, environment: &Evaluated) -> Vocabulary {
+    Vocabulary::new(environment, variables.keys().map(String::as_str).chain(said()))
+}
+
+impl<'a> Ingredients<'a> {
+    /// Those names that a recipe's steps can reach: what its functions, its folder, its values and the configuration files
+    /// that it names say, and the library functions that any of these name.
+    pub fn reachable(&self, recipe: &Recipe) -> NameSet<'a> {
         let texts = self.texts(recipe);
         let beside = self.beside(recipe, &texts, true);
-        self.names(recipe, &texts, &beside).into_iter().map(str::to_owned).collect()
+        self.names(recipe, self.in_functions(recipe), &texts, &beside)
     }
 
-    fn names<'t>(
-        &'t self,
-        recipe: &'t Recipe,
-        texts: &'t [Cow<'_, str>],
-        beside: &'t [String],
-    ) -> FxHashSet<&'t str> {
-        let mut names = FxHashSet::default();
-        let mut fresh: Vec<&str> = Vec::new();
-        fn add<'t, 'w: 't>(
-            names: &mut FxHashSet<&'t str>,
-            fresh: &mut Vec<&'t str>,
-            words: impl Iterator<Item = &'w str>,
-        ) {
-            for word in words {
-                if names.insert(word) {
-                    fresh.push(word);
-                }
-            }
-        }
-        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
-        for text in texts.iter().map(|text| &**text).chain(values) {
-            add(&mut names, &mut fresh, identifiers(text));
-            add(&mut names, &mut fresh, computed_helpers(text));
-        }
-        for text in beside {
-            add(&mut names, &mut fresh, identifiers(text));
-        }
-        while let Some(name) = fresh.pop() {
-            let function = self.environment.functions.get(name).map(|function| &function.text);
-            let variable = self.environment.variables.get(name).map(|variable| &variable.value);
-            if let Some(helper) = runtime::helpers().get(name) {
-                add(&mut names, &mut fresh, helper.names.iter().copied());
-            }
-            for text in function.into_iter().chain(variable) {
-                add(&mut names, &mut fresh, identifiers(text));
-            }
+    /// The names that a recipe's steps say.
+    fn in_functions(&self, recipe: &Recipe) -> NameSet<'a> {
+        let mut names = self.vocabulary.none();
+        for (_, function) in recipe.functions().iter().filter(|(name, _)| *name != "check_update") {
+            names.add_said(&function.text);
         }
         names
+    }
+
+    fn names<'n>(
+        &self,
+        recipe: &Recipe,
+        in_functions: NameSet<'n>,
+        texts: &[Cow<'_, str>],
+        beside: &[String],
+    ) -> NameSet<'n> {
+        let mut names = in_functions;
+        let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
+        for text in texts.iter().map(|text| &**text).chain(values) {
+            names.add_said(text);
+            names.add(computed_helpers(text));
+        }
+        for text in beside {
+            names.add_said(text);
+        }
+        names.reaching()
     }
 
     fn reader<'r>(&'r self, recipe: &'r Recipe) -> Reader<'r> {
@@ -260,9 +271,9 @@ impl Ingredients<'_> {
         let reader = self.reader(recipe);
         for (place, listed) in self.places.iter().zip(self.listed) {
             reader.note(place);
-            let named = |name: &&String| texts.iter().any(|text| mentions(text, name));
+            let named = |(_, file): &&(String, Finder)| texts.iter().any(|text| mentions(text, file));
             let looked_up = recipe.evaluated.lookups.iter();
-            for name in listed.iter().filter(named).chain(looked_up) {
+            for name in listed.iter().filter(named).map(|(name, _)| name).chain(looked_up) {
                 reader.note(&place.join(name));
                 beside.extend(fs_err::read_to_string(place.join(name)));
             }
@@ -278,7 +289,7 @@ impl Ingredients<'_> {
 
     fn visited_by(&self, recipe: &Recipe, texts: &[Cow<'_, str>]) -> BTreeSet<PathBuf> {
         let values = recipe.evaluated.variables.values().map(|variable| variable.value.as_str());
-        let may_be_named = |text: &str| text.contains("SCRIPTDIR") || text.contains("tree");
+        let may_be_named = |text: &str| GOES_TO_TREE.iter().any(|word| word.find(text.as_bytes()).is_some());
         if !values.clone().chain(texts.iter().map(|text| &**text)).any(may_be_named) {
             return BTreeSet::new();
         }
@@ -320,7 +331,8 @@ impl Ingredients<'_> {
         let reader = self.reader(recipe);
         let files = reader.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
         let beside = self.beside(recipe, &texts, !files.is_empty());
-        let names = self.names(recipe, &texts, &beside);
+        let in_functions = self.in_functions(recipe);
+        let names = self.names(recipe, in_functions.clone(), &texts, &beside);
         manifest.set("format", FORMAT);
         manifest.set("package", recipe.name.as_str());
         manifest.set("platform", self.platform);
@@ -332,7 +344,7 @@ impl Ingredients<'_> {
             // What the recipe says of itself is in place of what configuration says of all.
             let covered =
                 DESCRIPTIVE.contains(&name.as_str()) && recipe.evaluated.variables.contains_key(name);
-            if names.contains(name.as_str()) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
+            if names.contains(name) && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 let flags = self.environment.variables.get(name).map_or("-", |variable| &variable.flags);
                 manifest.set(format!("variable {name}"), described(flags, value));
             }
@@ -343,21 +355,15 @@ impl Ingredients<'_> {
             }
         }
         for (name, function) in &self.environment.functions {
-            if names.contains(name.as_str()) {
+            if names.contains(name) {
                 manifest.set(format!("function {name}"), &function.text);
             }
         }
-        let in_functions: FxHashSet<&str> = recipe
-            .functions()
-            .iter()
-            .filter(|(name, _)| *name != "check_update")
-            .flat_map(|(_, f)| identifiers(&f.text))
-            .collect();
         for (name, variable) in &recipe.evaluated.variables {
-            let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name.as_str());
+            let descriptive = DESCRIPTIVE.contains(&name.as_str()) && !in_functions.contains(name);
             // As a set they count anyway; a step that names them sees their order too.
-            let named = in_functions.contains(name.as_str())
-                || name == "DEPENDS" && in_functions.contains("dependencies");
+            let named =
+                in_functions.contains(name) || name == "DEPENDS" && in_functions.contains("dependencies");
             let covered = matches!(name.as_str(), "SHA256SUM" | "DEPENDS") && !named;
             if !descriptive && !covered && !NO_INGREDIENTS.contains(&name.as_str()) {
                 manifest.set(format!("variable {name}"), described(&variable.flags, &variable.value));
@@ -395,7 +401,7 @@ impl Ingredients<'_> {
             let line = reader.line(&self.tree.root().join(&place), self.tree.root())?;
             manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
         }
-        if texts.iter().any(|text| text.contains("MK_CONFIG_PLACES")) {
+        if texts.iter().any(|text| LISTS_PLACES.find(text.as_bytes()).is_some()) {
             manifest.set("lookup .", self.lookup(&recipe.name, ".")?);
         }
         for tool in recipe.host_tools() {
@@ -487,11 +493,17 @@ fn plain_path(text: &str) -> Option<PathBuf> {
     path.components().all(|part| matches!(part, Component::Normal(_))).then_some(path)
 }
 
+/// What every text of every recipe is searched for.
+static GOES_TO_TREE: LazyLock<[Finder; 2]> = LazyLock::new(|| ["SCRIPTDIR", "tree"].map(Finder::new));
+static LISTS_PLACES: LazyLock<Finder> = LazyLock::new(|| Finder::new("MK_CONFIG_PLACES"));
+
 /// Whether a text names a file, and not only something whose name holds that of the file, as `TOOLCHAINPKG` does.
-fn mentions(text: &str, file: &str) -> bool {
+fn mentions(text: &str, file: &Finder) -> bool {
     let in_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.match_indices(file)
-        .any(|(at, _)| !text[..at].ends_with(in_a_name) && !text[at + file.len()..].starts_with(in_a_name))
+    file.find_iter(text.as_bytes()).any(|at| {
+        let end = at + file.needle().len();
+        !text[..at].ends_with(in_a_name) && !text[end..].starts_with(in_a_name)
+    })
 }
 
 /// A variable's attributes, where it has any, and value.
@@ -524,10 +536,10 @@ mod tests {
     #[test]
     fn a_file_is_named_by_its_whole_name() {
         for text in ["cat TOOLCHAIN", "TOOLCHAIN", "\"$place/TOOLCHAIN\"", "TOOLCHAINPKG TOOLCHAIN"] {
-            assert!(mentions(text, "TOOLCHAIN"), "{text}");
+            assert!(mentions(text, &Finder::new("TOOLCHAIN")), "{text}");
         }
         for text in ["", "$TOOLCHAINPKG", "MY_TOOLCHAIN", "TOOLCHAIN2"] {
-            assert!(!mentions(text, "TOOLCHAIN"), "{text}");
+            assert!(!mentions(text, &Finder::new("TOOLCHAIN")), "{text}");
         }
     }
 

@@ -84,12 +84,21 @@ impl Tree {
 
     /// `pkg/<package>/`.
     pub fn package(&self, package: &str) -> PathBuf {
-        self.root.join("pkg").join(package)
+        self.below(&["pkg", package])
     }
 
     /// `pkg/<package>/build`.
     pub fn recipe(&self, package: &str) -> PathBuf {
-        self.package(package).join("build")
+        self.below(&["pkg", package, "build"])
+    }
+
+    /// In one allocation: paths of packages are asked for all the time.
+    fn below(&self, parts: &[&str]) -> PathBuf {
+        let length = parts.iter().map(|part| part.len() + 1).sum::<usize>();
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + length);
+        path.push(&self.root);
+        path.extend(parts);
+        path
     }
 
     /// `board/`.

@@ -67,3 +67,4 @@ pub mod unpack;
 pub mod upstream;
 pub mod uptodate;
 pub mod version;
+pub mod vocabulary;

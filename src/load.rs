@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::SystemTime;
 
+use memchr::memmem::Finder;
+
 use crate::config::Settings;
 use crate::error::{Error, Kind, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
@@ -20,6 +22,7 @@ use crate::plan::Found;
 use crate::recipe::Recipe;
 use crate::runtime::Runtime;
 use crate::store::Store;
+use crate::vocabulary::Vocabulary;
 
 /// A board and a product, read.
 #[derive(Debug)]
@@ -34,12 +37,14 @@ pub struct Loaded {
     pub build_root: BuildRoot,
     /// Configuration places, most specific first.
     pub places: [PathBuf; 3],
-    /// The names that each of them holds.
-    pub listed: [Vec<String>; 3],
+    /// The names that each of them holds, and what finds each in a text.
+    pub listed: [Vec<(String, Finder<'static>)>; 3],
     /// Variables that recipes may see, as text.
     pub variables: BTreeMap<String, String>,
     /// What the TOOLCHAIN files set, with arrays and functions.
     pub environment: Evaluated,
+    /// The names that something is known of.
+    pub vocabulary: Vocabulary,
     /// The runtime library on disk.
     pub runtime: Runtime,
     /// Packages in build order.
@@ -69,6 +74,7 @@ impl Loaded {
             platform: &self.platform,
             rooms,
             digests: &self.digests,
+            vocabulary: &self.vocabulary,
         }
     }
 
@@ -92,10 +98,11 @@ impl Loaded {
     }
 }
 
-/// Names in `dir`.
-fn listed(dir: &std::path::Path) -> Vec<String> {
+/// Names in `dir`, and what finds each in a text.
+fn listed(dir: &std::path::Path) -> Vec<(String, Finder<'static>)> {
     let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.map(|name| (name.clone(), Finder::new(&name).into_owned())).collect()
 }
 
 /// Packages of the root filesystem: what the `ROOTFS` files name.
@@ -449,6 +456,7 @@ fn read_how(
         product: product.to_owned(),
         listed: places.each_ref().map(|place| listed(place)),
         places,
+        vocabulary: key::vocabulary(&variables, &evaluation.environment),
         variables,
         environment: evaluation.environment,
         runtime,

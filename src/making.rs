@@ -1,6 +1,5 @@
 //! From a prepared source to a result in the store: the room, `build` and `deploy` in it, stripping, publishing.
 
-use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -17,6 +16,7 @@ use crate::room::{Mount, Program, Ran, Room, Status, Stop};
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::{Meta, remove_tree};
+use crate::vocabulary::NameSet;
 use crate::{finish, process, stage, strip};
 /// Runs programs one after another until one fails, handing them descriptors at the numbers named, and tells how each
 /// ended.
@@ -137,7 +137,7 @@ impl Job<'_> {
         Ok(Found { entry, visible })
     }
 
-    fn build_in_room(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<String>> {
+    fn build_in_room(&self, place: usize, work: &Path, reachable: &NameSet<'_>) -> Worked<Vec<String>> {
         let recipe = self.recipe(place);
         for part in ["deploy", "toolchain", "report", "build"] {
             fs_err::create_dir(work.join(part))?;
@@ -179,7 +179,7 @@ impl Job<'_> {
     }
 
     /// All places of a package's room for `build` and `deploy`.
-    pub fn room_mounts(&self, place: usize, work: &Path, reachable: &BTreeSet<String>) -> Worked<Vec<Mount>> {
+    pub fn room_mounts(&self, place: usize, work: &Path, reachable: &NameSet<'_>) -> Worked<Vec<Mount>> {
         let recipe = self.recipe(place);
         let places = Places::in_room();
         let prelude = step::prelude(self.loaded, recipe, &places, reachable);

@@ -129,12 +129,12 @@ pub fn core() -> &'static BTreeSet<&'static str> {
 /// Helpers that read what only a step knows the name of: that may call any helper.
 const READ_ANYTHING: &[&str] = &["include_pkg", "dependencies", "include_override", "include_merge"];
 
-/// The library as the steps of a recipe need it that can reach `names`: bash reads it again for every step.
-pub fn library_for(names: &BTreeSet<String>) -> String {
-    if READ_ANYTHING.iter().any(|name| names.contains(*name)) {
+/// The library as the steps of a recipe need it that `reaches` these names: bash reads it again for every step.
+pub fn library_for(reaches: impl Fn(&str) -> bool) -> String {
+    if READ_ANYTHING.iter().any(|name| reaches(name)) {
         return library().to_owned();
     }
-    let needed = helpers().iter().filter(|(name, _)| names.contains(**name) || core().contains(*name));
+    let needed = helpers().iter().filter(|(name, _)| reaches(name) || core().contains(*name));
     needed.flat_map(|(name, helper)| [name, "() {\n", helper.text, "}\n"]).collect()
 }
 
@@ -146,25 +146,31 @@ pub fn core_digest() -> Digest {
 
 /// The words of a bash text that can be names of variables or functions.
 pub fn identifiers(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
-    // By bytes: every text of every recipe goes through here.
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    // By bytes, looked up in a table: every text of every recipe goes through here.
     std::iter::from_fn(move || {
         loop {
-            let start = rest.bytes().position(is_word)?;
-            let end = rest.as_bytes()[start..].iter().position(|&byte| !is_word(byte));
-            let end = end.map_or(rest.len(), |length| start + length);
-            let word = &rest[start..end];
-            rest = &rest[end..];
-            if !word.as_bytes()[0].is_ascii_digit() {
-                return Some(word);
+            let start = at + bytes[at..].iter().position(|&byte| IN_WORDS[usize::from(byte)])?;
+            let length = bytes[start..].iter().position(|&byte| !IN_WORDS[usize::from(byte)]);
+            at = length.map_or(bytes.len(), |length| start + length);
+            if !bytes[start].is_ascii_digit() {
+                return Some(&text[start..at]);
             }
         }
     })
 }
 
-fn is_word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'_'
-}
+/// The bytes that names of variables and functions are made of.
+static IN_WORDS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte == b'_' as usize;
+        byte += 1;
+    }
+    table
+};
 
 impl Runtime {
     /// Writes the files below `folder`, in a folder named by their digest, unless they are there.

@@ -16,6 +16,7 @@ use crate::names::Step;
 use crate::recipe::Recipe;
 use crate::room::{Mount, Program};
 use crate::runtime::{MAKEFILE_NAME, library_for};
+use crate::vocabulary::NameSet;
 
 /// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.
 pub const EPOCH: i64 = 1_577_836_800;
@@ -87,7 +88,7 @@ impl Places {
 }
 
 /// Text that bash reads before the recipe: every variable that the recipe may see, and the arguments of its steps.
-pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &BTreeSet<String>) -> String {
+pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &NameSet<'_>) -> String {
     let mut text = String::new();
     // Make knows no variables of bash but those of the environment.
     let export = if recipe.evaluated.makefile { "export " } else { "" };
@@ -208,7 +209,7 @@ pub fn program(
 pub fn tree_mounts(
     loaded: &Loaded,
     place: usize,
-    reachable: &BTreeSet<String>,
+    reachable: &NameSet<'_>,
     prelude: String,
     report: &Path,
 ) -> Result<Vec<Mount>> {
@@ -248,7 +249,7 @@ pub fn tree_mounts(
     }
     mounts.push(bind(loaded.runtime.folder.clone(), inside::RUNTIME.into(), false));
     let Places { library, prelude: to, .. } = Places::in_room();
-    mounts.push(Mount::File { to: library, text: library_for(reachable) });
+    mounts.push(Mount::File { to: library, text: library_for(|name| reachable.contains(name)) });
     mounts.push(Mount::File { to, text: prelude });
     mounts.push(bind(report.to_owned(), inside::REPORT.into(), true));
     if reachable.contains("PKGLOGDIR") {

@@ -13,7 +13,7 @@ use harness::Tree;
 use mk::config::{Format, Rooms, Settings};
 use mk::evaluate::{Evaluated, Function, Variable};
 use mk::filedigest::FileDigests;
-use mk::key::{Ingredients, Manifest, matters_to_prepare};
+use mk::key::{Ingredients, Manifest, matters_to_prepare, vocabulary};
 use mk::layout::Workspace;
 use mk::load::Loaded;
 use mk::names::PackageName;
@@ -160,12 +160,15 @@ fn a_known_manifest_has_a_known_key() {
     let it = Recipe::new(PackageName::new("it").unwrap(), evaluated).unwrap();
     let digests = FileDigests::default();
     let places = tree.config_places("b", "p");
+    let variables = BTreeMap::from([text("BOARD", "b"), text("PRODUCT", "p"), text("NUMJOBS", "8")]);
+    let environment = Evaluated::default();
     let ingredients = Ingredients {
         tree: &tree,
         places: &places,
         listed: &Default::default(),
-        variables: &BTreeMap::from([text("BOARD", "b"), text("PRODUCT", "p"), text("NUMJOBS", "8")]),
-        environment: &Evaluated::default(),
+        variables: &variables,
+        environment: &environment,
+        vocabulary: &vocabulary(&variables, &environment),
         runtime: mk::digest::Digest::of("runtime"),
         platform: "x86_64-linux test 1",
         rooms: true,
