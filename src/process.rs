@@ -1,8 +1,8 @@
 //! Programs: how one is started, watched and ended with everything below it, and how to cancel it.
 //!
 //! Knows nothing of rooms. The part that starts and watches (`Supervisor`) runs in a process of its own,
-//! which the room server forks for each request: either the first process of a room, where the kernel helps
-//! to end everything, or an ordinary process that adopts what its programs leave behind.
+//! which the room server forks: either the first process of a room, where the kernel helps to end everything, or an
+//! ordinary process that adopts what its programs leave behind, and serves one request after the other.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -157,6 +157,8 @@ pub(crate) enum Reply {
     Failed(String),
     /// From the server, last: the supervisor is gone and with it every process and mount.
     Gone { status: Status, cpu: Duration },
+    /// In place of that, from a supervisor on the bare host that waits for more: nothing is left of this request.
+    Done { cpu: Duration },
 }
 
 impl Reply {
@@ -170,7 +172,7 @@ impl Reply {
 }
 
 /// Passes cancellation on to the supervisor at the other end of `control`, and what it says to `heard`, until it is
-/// gone. `server` is the descriptor whose hang-up means that the server died.
+/// gone or done. `server` is the descriptor whose hang-up means that the server died.
 pub(crate) fn listen(
     mut control: &UnixStream,
     server: impl AsFd,
@@ -219,7 +221,12 @@ pub(crate) fn listen(
                     said.extend_from_slice(&buffer[..n]);
                     while let Some(end) = said.iter().position(|&byte| byte == b'\n') {
                         let line: Vec<u8> = said.drain(..=end).collect();
-                        serde_json::from_slice(&line).into_iter().for_each(&mut *heard);
+                        let Ok(reply) = serde_json::from_slice(&line) else { continue };
+                        let done = matches!(reply, Reply::Done { .. });
+                        heard(reply);
+                        if done {
+                            return Ok(());
+                        }
                     }
                 }
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -303,6 +310,11 @@ impl<'a> Supervisor<'a> {
             stop: None,
             kill_at: None,
         })
+    }
+
+    /// Whether programs were stopped.
+    pub(crate) fn has_stopped(&self) -> bool {
+        self.stop.is_some()
     }
 
     /// Runs `programs` with their `outputs` until one fails, and tells of each. `inherit`: our descriptor and the
@@ -475,11 +487,11 @@ impl<'a> Supervisor<'a> {
             // SAFETY: ends the child without running what it shares with its parent.
             unsafe { libc::_exit(127) }
         };
-        let mut stack = vec![0; 128 * 1024];
+        let mut stack = Stack::new().map_err(|e| failed("fork for", e))?;
         let flags = CloneFlags::CLONE_VM | CloneFlags::CLONE_VFORK;
         // SAFETY: this process has one thread, which stands still while the child uses its memory, on a stack of its own
         // that is more than it takes.
-        let pid = unsafe { nix::sched::clone(Box::new(child), &mut stack, flags, Some(libc::SIGCHLD)) }
+        let pid = unsafe { nix::sched::clone(Box::new(child), stack.bytes(), flags, Some(libc::SIGCHLD)) }
             .map_err(|e| failed("fork for", e))?;
         let Some((stage, e)) = trouble.get() else { return Ok(pid.as_raw()) };
         self.end_all();
@@ -488,6 +500,32 @@ impl<'a> Supervisor<'a> {
             Stage::Descriptors => failed("hand descriptors to", e),
             Stage::Execution => failed("run", e),
         })
+    }
+}
+
+/// What a child runs on until it executes. From the kernel, which makes but those pages that are used.
+struct Stack(std::ptr::NonNull<libc::c_void>);
+
+impl Stack {
+    const SIZE: std::num::NonZeroUsize = std::num::NonZeroUsize::new(128 * 1024).unwrap();
+
+    fn new() -> nix::Result<Stack> {
+        use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+        let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: takes the place of no other mapping.
+        unsafe { mmap_anonymous(None, Self::SIZE, access, MapFlags::MAP_PRIVATE) }.map(Stack)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: as long as this lives the mapping is there, ours alone, and zero where nobody wrote.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_ptr().cast(), Self::SIZE.get()) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nobody has a part of it any more.
+        let _ = unsafe { nix::sys::mman::munmap(self.0, Self::SIZE.get()) };
     }
 }
 
@@ -515,7 +553,7 @@ fn become_program(
         // SAFETY: no pointers; the numbers are ours to fill. Everything else closes on exec.
         Errno::result(unsafe { libc::dup2(copy, number) }).map_err(hands)?;
     }
-    // SAFETY: system calls without pointers, but for an all-zero `struct sigaction`: the default. PDEATHSIG is for the case that the supervisor itself is killed.
+    // SAFETY: system calls without pointers. PDEATHSIG is for the case that the supervisor itself is killed.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
@@ -527,10 +565,9 @@ fn become_program(
         } else {
             libc::setsid();
         }
-        // By the bare system call, since the C library keeps 32 and 33 from being set.
-        for signal in 1..=64 {
-            libc::syscall(libc::SYS_rt_sigaction, signal, &[0u64; 4], std::ptr::null::<u8>(), 8);
-        }
+    }
+    for signal in IGNORED {
+        as_new(signal);
     }
     SigSet::empty().thread_set_mask().map_err(|e| (Stage::Execution, e))?;
     nix::unistd::chdir(cwd.as_c_str()).map_err(|e| (Stage::Folder, e))?;
@@ -540,6 +577,35 @@ fn become_program(
 fn copy_above(fd: RawFd, least: RawFd) -> nix::Result<RawFd> {
     // SAFETY: no pointers; the copy lives until exec.
     Errno::result(unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, least) })
+}
+
+/// What the server and its supervisors ignore: the terminal's keys are for `mk` alone, which passes on what it makes of
+/// them, and who reads no more is noticed otherwise. Programs do not.
+const IGNORED: [i32; 8] = [
+    libc::SIGINT,
+    libc::SIGTERM,
+    libc::SIGQUIT,
+    libc::SIGHUP,
+    libc::SIGPIPE,
+    libc::SIGTSTP,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+];
+
+/// Takes back whatever this process or who started it made of signals, once for all programs, and ignores [`IGNORED`].
+pub(crate) fn settle_signals() {
+    (1..=64).for_each(as_new);
+    for signal in IGNORED {
+        // SAFETY: no pointers.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Lets a signal do what it does by itself.
+fn as_new(signal: i32) {
+    // By the bare system call, since the C library keeps 32 and 33 from being set.
+    // SAFETY: an all-zero `struct sigaction`, which is the default, outlives the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, &[0u64; 4], std::ptr::null::<u8>(), 8) };
 }
 
 /// Reaps one child: its id (0: none has ended) and how it ended; `None` when there is no child.

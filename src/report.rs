@@ -16,6 +16,9 @@ use crate::units;
 /// Least time between two frames, and between two looks at the logs that are followed.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long it lets events gather before it looks again; the end of a run is not kept waiting.
+const REST: Duration = Duration::from_millis(20);
+
 /// Bytes that one look takes from one log, so that a log that grows fast doesn't hold up the others.
 const LOOK: usize = 1 << 20;
 
@@ -120,6 +123,7 @@ pub struct ReportHandle(std::thread::JoinHandle<()>);
 impl ReportHandle {
     /// Returns when the run is over (`RunEnded`), or nobody is left who could send, and all is printed.
     pub fn join(self) {
+        self.0.thread().unpark();
         // A report that died has nothing more to say.
         let _ = self.0.join();
     }
@@ -179,6 +183,7 @@ impl Report {
                     self.show();
                 }
             }
+            self.record.write();
             if over {
                 break;
             }
@@ -186,6 +191,8 @@ impl Report {
                 self.followed[i].read(&mut self.above);
             }
             self.show();
+            // Events come many at a time: to be woken for each would cost more than the event.
+            std::thread::park_timeout(REST);
         }
         self.followed.clear();
         self.finish();
@@ -525,6 +532,10 @@ impl Record {
                 return;
             }
         }
+    }
+
+    /// Writes down what was taken, once something is done.
+    fn write(&mut self) {
         if let Some(file) = &mut self.file {
             let _ = file.write_all(self.waiting.as_bytes());
             self.waiting.clear();

@@ -26,7 +26,8 @@
 //! If `mk` is killed, the stream hangs up and the server, and with it every supervisor, is killed by the kernel.
 //!
 //! [`RoomServer::run_bare`] is the same without steps 3 to 6, for machines that refuse rooms: the supervisor adopts
-//! orphans in place of owning a pid namespace, and finds by `/proc` what it has to end.
+//! orphans in place of owning a pid namespace, and finds by `/proc` what it has to end. It has nothing that the next
+//! request could see, so it waits for one at its end of the stream, which `mk` keeps, and saves the fork.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -46,7 +48,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind, Result};
 pub use crate::process::{Cancel, Exit, Program, Ran, Status, Stop};
-use crate::process::{Output, Reply, Space, Supervisor, listen};
+use crate::process::{Output, Reply, Space, Supervisor, listen, settle_signals};
 
 /// The most layers (`lower` folders) that the kernel stacks in one overlay: `OVL_MAX_STACK` in its `fs/overlayfs/params.h`.
 pub const LAYERS_MAX: usize = 500;
@@ -129,10 +131,14 @@ const NETWORK: u8 = 2;
 pub struct RoomServer {
     socket: OwnedFd,
     pid: nix::unistd::Pid,
+    /// Supervisors on the bare host that wait for a request.
+    idle: Mutex<Vec<UnixStream>>,
 }
 
 impl Drop for RoomServer {
     fn drop(&mut self) {
+        // Whoever waits for a request ends with the stream.
+        self.idle.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         let _ = nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Both);
         let _ = nix::sys::wait::waitpid(self.pid, None);
     }
@@ -153,7 +159,7 @@ impl RoomServer {
         .map_err(host("make a socket for the room server"))?;
         // SAFETY: there is one thread.
         match unsafe { nix::unistd::fork() }.map_err(host("fork the room server"))? {
-            ForkResult::Parent { child } => Ok(RoomServer { socket, pid: child }),
+            ForkResult::Parent { child } => Ok(RoomServer { socket, pid: child, idle: Mutex::default() }),
             ForkResult::Child => alone(|| {
                 drop(socket);
                 serve(theirs)
@@ -248,28 +254,27 @@ impl RoomServer {
             return Ok(ran);
         }
         let numbers = inherit.iter().map(|&(_, number)| number).collect();
-        let request = serde_json::to_vec(&Request { room: Cow::Borrowed(room), numbers })
+        let request = postcard::to_stdvec(&Request { room: Cow::Borrowed(room), numbers })
             .map_err(|e| Error::new(Kind::Host, format!("cannot describe a room: {e}")))?;
-        let (mut control, theirs) = UnixStream::pair()?;
-        let mut fds = vec![theirs.as_raw_fd()];
-        fds.extend(inherit.iter().map(|(fd, _)| fd.as_raw_fd()));
+        let mut fds: Vec<RawFd> = inherit.iter().map(|(fd, _)| fd.as_raw_fd()).collect();
         let how = how | if room.network { NETWORK } else { 0 };
-        retry(|| {
-            nix::sys::socket::sendmsg::<UnixAddr>(
-                self.socket.as_raw_fd(),
-                &[IoSlice::new(&[how])],
-                &[ControlMessage::ScmRights(&fds)],
-                MsgFlags::MSG_NOSIGNAL,
-                None,
-            )
-        })
-        .map_err(host("reach the room server"))?;
-        drop(theirs);
+        let stays = stays(how, room);
+        let idle = || self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let waiting = if stays { idle().pop() } else { None };
+        let mut control = match waiting.filter(|control| send(control, how, &fds).is_ok()) {
+            Some(control) => control,
+            None => {
+                let (control, theirs) = UnixStream::pair()?;
+                fds.insert(0, theirs.as_raw_fd());
+                send(&self.socket, how, &fds).map_err(host("reach the room server"))?;
+                control
+            }
+        };
         // When this fails, the other end is gone and has said why.
         let _ = control.write_all(&(request.len() as u64).to_ne_bytes());
         let _ = control.write_all(&request);
 
-        let (mut failed, mut gone) = (None, None);
+        let (mut failed, mut gone, mut waits) = (None, None, false);
         let heard = listen(&control, &self.socket, cancel, &mut |reply| match reply {
             Reply::Exit(exit) => {
                 ended(&exit);
@@ -281,11 +286,22 @@ impl RoomServer {
                 ran.cpu = cpu;
                 gone = Some(status);
             }
+            Reply::Done { cpu } => {
+                ran.cpu = cpu;
+                waits = true;
+            }
         });
         if room.terminal {
             take_terminal_back();
         }
         heard?;
+        if waits {
+            // Whoever was told to stop, or may be, is not asked again.
+            if !cancel.is_cancelled() {
+                idle().push(control);
+            }
+            return Ok(ran);
+        }
         let why = match (failed, gone) {
             (Some(why), _) => why,
             (None, Some(Status::Code(0))) => return Ok(ran),
@@ -376,21 +392,10 @@ fn serve(socket: OwnedFd) {
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::prctl(libc::PR_SET_NAME, c"mk-rooms".as_ptr());
-        // A group of its own: the terminal's keys are for `mk` alone, which passes on what it makes of them.
+        // A group of its own, which the terminal's keys do not reach.
         libc::setpgid(0, 0);
-        for signal in [
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGQUIT,
-            libc::SIGHUP,
-            libc::SIGPIPE,
-            libc::SIGTSTP,
-            libc::SIGTTIN,
-            libc::SIGTTOU,
-        ] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
     }
+    settle_signals();
     // Groups that the caller is in beside its own would be nobody's inside. Only root may drop them.
     let _ = nix::unistd::setgroups(&[]);
     let Some(socket) = lone_descriptor(socket) else { return };
@@ -417,7 +422,21 @@ fn serve(socket: OwnedFd) {
             }
         }
         if request {
-            let Some((how, mut fds)) = receive(&socket) else { return };
+            let Some((how, mut fds)) = receive(&socket) else {
+                // Who waits for a request has seen its stream end. Whoever has not done so soon ends with this process.
+                let soon = PollTimeout::from(1000u16);
+                while !supervisors.is_empty() {
+                    let mut watched = [PollFd::new(ended.as_fd(), PollFlags::POLLIN)];
+                    if !nix::poll::poll(&mut watched, soon).is_ok_and(|count| count > 0) {
+                        return;
+                    }
+                    while let Ok(Some(_)) = ended.read_signal() {}
+                    while let Some((pid, ..)) = reap() {
+                        supervisors.remove(&pid);
+                    }
+                }
+                return;
+            };
             if fds.is_empty() {
                 continue;
             }
@@ -427,7 +446,7 @@ fn serve(socket: OwnedFd) {
                 Ok(0) => alone(|| {
                     // Each of these must hang up when its other end does.
                     drop((socket, ended, supervisors));
-                    if let Err(why) = supervise(how, ids, &control, &inherit) {
+                    if let Err(why) = supervise(how, ids, &control, inherit) {
                         Reply::Failed(why).send(&control);
                     }
                 }),
@@ -463,15 +482,39 @@ fn lone_descriptor(kept: OwnedFd) -> Option<OwnedFd> {
     }
 }
 
+/// Whether a supervisor waits for another request when it is done with this one.
+fn stays(how: u8, room: &Room) -> bool {
+    how & BARE != 0 && !room.terminal
+}
+
+/// Sends a request's bits and descriptors.
+fn send(socket: &impl AsFd, how: u8, fds: &[RawFd]) -> nix::Result<()> {
+    let rights = [ControlMessage::ScmRights(fds)];
+    retry(|| {
+        nix::sys::socket::sendmsg::<UnixAddr>(
+            socket.as_fd().as_raw_fd(),
+            &[IoSlice::new(&[how])],
+            if fds.is_empty() { &[] } else { &rights },
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        )
+    })?;
+    Ok(())
+}
+
 /// The next request: its bits and descriptors. `None` when `mk` is gone.
-fn receive(socket: &OwnedFd) -> Option<(u8, Vec<OwnedFd>)> {
+fn receive(socket: &impl AsFd) -> Option<(u8, Vec<OwnedFd>)> {
     let mut how = [0];
     let mut space = nix::cmsg_space!([RawFd; 253]);
     let mut parts = [IoSliceMut::new(&mut how)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message =
-        nix::sys::socket::recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)
-            .ok()?;
+    let message = nix::sys::socket::recvmsg::<UnixAddr>(
+        socket.as_fd().as_raw_fd(),
+        &mut parts,
+        Some(&mut space),
+        flags,
+    )
+    .ok()?;
     let mut fds = Vec::new();
     for control in message.cmsgs().ok()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
@@ -528,18 +571,51 @@ fn refusal() -> String {
 }
 
 /// A supervisor, from its first breath to its last. `ids`: the caller's user and group.
-fn supervise(how: u8, ids: (u32, u32), mut control: &UnixStream, inherit: &[OwnedFd]) -> Result<(), String> {
-    let bare = how & BARE != 0;
-    if !bare {
+fn supervise(how: u8, ids: (u32, u32), control: &UnixStream, inherit: Vec<OwnedFd>) -> Result<(), String> {
+    if how & BARE == 0 {
         // SAFETY: no pointers. After the clone, as a change of credentials would reset it.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     }
-    let broken = |e: std::io::Error| format!("cannot read what room to make: {e}");
+    let mut told = Duration::ZERO;
+    let mut next = Some((how, inherit));
+    while let Some((how, inherit)) = next {
+        if !serve_request(how, ids, control, &inherit)? {
+            break;
+        }
+        drop(inherit);
+        let used = cpu_time();
+        Reply::Done { cpu: used.saturating_sub(told) }.send(control);
+        told = used;
+        next = receive(control);
+    }
+    Ok(())
+}
+
+/// User and system time of this process and of all below it that have ended.
+fn cpu_time() -> Duration {
+    use nix::sys::resource::{UsageWho, getrusage};
+    let time = |time: nix::sys::time::TimeVal| {
+        Duration::new(time.tv_sec().unsigned_abs(), time.tv_usec().unsigned_abs() as u32 * 1000)
+    };
+    let of =
+        |who| getrusage(who).map_or(Duration::ZERO, |used| time(used.user_time()) + time(used.system_time()));
+    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
+}
+
+/// Reads a request and does it. Whether there may be another one.
+fn serve_request(
+    how: u8,
+    ids: (u32, u32),
+    mut control: &UnixStream,
+    inherit: &[OwnedFd],
+) -> Result<bool, String> {
+    let bare = how & BARE != 0;
+    let broken = |e: &dyn std::fmt::Display| format!("cannot read what room to make: {e}");
     let mut length = [0; 8];
-    control.read_exact(&mut length).map_err(broken)?;
+    control.read_exact(&mut length).map_err(|e| broken(&e))?;
     let mut text = vec![0; u64::from_ne_bytes(length) as usize];
-    control.read_exact(&mut text).map_err(broken)?;
-    let request: Request = serde_json::from_slice(&text).map_err(|e| broken(e.into()))?;
+    control.read_exact(&mut text).map_err(|e| broken(&e))?;
+    let request: Request = postcard::from_bytes(&text).map_err(|e| broken(&e))?;
     let room = request.room;
     if request.numbers.len() != inherit.len() {
         return Err("cannot hand on that many descriptors: the limit of open files is too low".into());
@@ -553,7 +629,8 @@ fn supervise(how: u8, ids: (u32, u32), mut control: &UnixStream, inherit: &[Owne
     }
     let inherit: Vec<_> =
         inherit.iter().zip(&request.numbers).map(|(fd, number)| (fd.as_raw_fd(), *number)).collect();
-    supervisor.run(&room.programs, &outputs, &inherit, room.terminal)
+    supervisor.run(&room.programs, &outputs, &inherit, room.terminal)?;
+    Ok(stays(how, &room) && !supervisor.has_stopped())
 }
 
 /// Where the room's root is while it is made: a folder that every Linux has and no room needs.

@@ -1,9 +1,10 @@
 //! Puts layers together where the kernel does not: by hard link, or by copy where links are not possible.
 //! Knows files alone, and how `disk` opens and removes them.
 
-use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{linkat, symlinkat};
+use rustc_hash::FxHashMap;
 
 use crate::disk::{open_folder, remove_tree};
 use crate::error::{Error, Kind, Result};
@@ -169,25 +171,18 @@ pub fn sweep_views(folder: &Path) {
     }
 }
 
-/// What a folder held: for each path below it, inode, size and modification time.
+/// Inode, size and modification time (seconds, nanoseconds) of a file.
+type Looks = (u64, i64, i64, i64);
+
+/// What a folder held, by the path below it.
 #[derive(Debug, Default)]
-pub struct Snapshot(HashMap<PathBuf, (u64, i64, i64, i64)>);
+pub struct Snapshot(FxHashMap<PathBuf, Looks>);
 
 impl Snapshot {
     /// Looks at everything below `root`; a folder that is missing holds nothing.
     pub fn of(root: &Path) -> Snapshot {
-        let mut found = HashMap::new();
-        let Ok(top) = open_folder(root) else { return Snapshot(found) };
-        for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
-            if entry.file_type().is_dir() {
-                continue;
-            }
-            let name = entry.path().strip_prefix(root).unwrap_or(entry.path());
-            if let Ok(stat) = fstatat(&top, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                let stat = (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-                found.insert(name.to_owned(), stat);
-            }
-        }
+        let mut found = FxHashMap::default();
+        look_at_files(root, |path, looks| _ = found.insert(path.to_owned(), looks));
         Snapshot(found)
     }
 
@@ -195,22 +190,36 @@ impl Snapshot {
     /// hard link, another package's result was changed with it.
     pub fn take_additions(&self, root: &Path, into: &Path) -> Result<Option<PathBuf>> {
         let mut damaged = None;
-        let mut now: Vec<_> = Snapshot::of(root).0.into_iter().collect();
-        now.sort();
-        for (path, stat) in now {
-            match self.0.get(&path) {
-                Some(before) if *before == stat => continue,
-                Some(before) if before.0 == stat.0 => damaged = Some(path),
-                _ => {
-                    let target = into.join(&path);
-                    if let Some(parent) = target.parent() {
-                        fs_err::create_dir_all(parent)?;
-                    }
-                    fs_err::rename(root.join(&path), target)?;
-                }
+        let mut added = Vec::new();
+        look_at_files(root, |path, looks| match self.0.get(path) {
+            Some(before) if *before == looks => {}
+            Some(before) if before.0 == looks.0 => damaged = damaged.take().max(Some(path.to_owned())),
+            _ => added.push(path.to_owned()),
+        });
+        for path in added {
+            let target = into.join(&path);
+            if let Some(parent) = target.parent() {
+                fs_err::create_dir_all(parent)?;
             }
+            fs_err::rename(root.join(&path), target)?;
         }
         Ok(damaged)
+    }
+}
+
+/// Calls `see` for all below `root` that is no folder, by its path below it.
+fn look_at_files(root: &Path, mut see: impl FnMut(&Path, Looks)) {
+    let Ok(top) = open_folder(root) else { return };
+    // With the slash after it.
+    let start = root.join("").as_os_str().len();
+    for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
+        if entry.file_type().is_dir() {
+            continue;
+        }
+        let path = Path::new(OsStr::from_bytes(&entry.path().as_os_str().as_bytes()[start..]));
+        if let Ok(stat) = fstatat(&top, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            see(path, (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec));
+        }
     }
 }
 

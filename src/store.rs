@@ -336,11 +336,14 @@ impl Store {
     /// Writes one of the store's own files, by way of `tmp/`: what a killed process leaves is found there.
     fn write(&self, path: &Path, content: &[u8]) -> Result<()> {
         let all = self.root.join("tmp");
-        fs_err::create_dir_all(&all)?;
-        if let Some(folder) = path.parent() {
-            fs_err::create_dir_all(folder)?;
-        }
-        write_by_way_of(&all, path, content)
+        // Folders are there but for the first time.
+        write_by_way_of(&all, path, content).or_else(|_| {
+            fs_err::create_dir_all(&all)?;
+            if let Some(folder) = path.parent() {
+                fs_err::create_dir_all(folder)?;
+            }
+            write_by_way_of(&all, path, content)
+        })
     }
 
     /// Build roots that were remembered, whether or not they are still there.
@@ -388,9 +391,10 @@ impl Store {
 
     fn locked(&self, name: &str, how: FlockArg) -> Result<Option<Flock<std::fs::File>>> {
         let folder = self.root.join("lock");
-        fs_err::create_dir_all(&folder)?;
         let path = folder.join(name);
-        let file = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path)?;
+        let open = || fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+        // The folder is there but for the first time.
+        let file = open().or_else(|_| fs_err::create_dir_all(&folder).and_then(|()| open()))?;
         lock_file(file.into_parts().0, how, &path)
     }
 

@@ -7,6 +7,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::{Component, Path};
+use std::sync::LazyLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -508,11 +509,14 @@ fn bits(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode)
 }
 
-/// The process's umask, without changing it; everything where the kernel does not say.
+/// The process's umask, which nobody changes; everything where the kernel does not say.
 fn umask() -> u32 {
-    let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    field.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+    static UMASK: LazyLock<u32> = LazyLock::new(|| {
+        let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
+        let field = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+        field.and_then(|text| u32::from_str_radix(text.trim(), 8).ok()).unwrap_or(0o777)
+    });
+    *UMASK
 }
 
 /// A name in back-ticks, with whatever would disturb a terminal made visible.
