@@ -710,6 +710,31 @@ fn the_bare_run_gives_the_same_surroundings(bench: &Bench) {
     assert_eq!(env, ["PATH=/usr/bin:/bin", "X=a b"]);
 }
 
+fn a_supervisor_on_the_bare_host_serves_one_request_after_the_other_and_hands_nothing_on(bench: &Bench) {
+    let run = |script: &str, inherit: &[(BorrowedFd, RawFd)]| {
+        let room = bench.room(vec![], script);
+        fs_err::write(bench.path("log"), "").unwrap();
+        let ran = bench.server.run_bare(&room, inherit, &Cancel::new().unwrap()).unwrap();
+        assert!(ran.success(), "{ran:?} {}", bench.log());
+        (bench.log(), ran.cpu)
+    };
+    let spin = "echo $PPID; umask 0; cd /usr; export LEFT=1; test -e /proc/self/fd/9; \
+                while read -r _ _ _ _ _ _ _ _ _ _ _ _ _ u s _ </proc/self/stat; do test $((u + s)) -ge 20 && exit; done";
+    let (up, write) = pipe();
+    let (first, busy) = run(spin, &[(write.as_fd(), 9)]);
+    drop(write);
+    assert!(ends(&up), "it keeps a descriptor that it handed on");
+    let (again, idle) =
+        run("echo $PPID; test ! -e /proc/self/fd/9 -a -z \"$LEFT\" -a \"$(umask) $PWD\" = '0022 /'", &[]);
+    assert_eq!(again, first);
+    assert!(busy >= Duration::from_millis(190) && idle < busy, "{busy:?} {idle:?}");
+    // Whoever was stopped is not asked again.
+    let room = Room { limit: Some(Duration::from_millis(50)), ..bench.room(vec![], "sleep 100") };
+    let ran = bench.server.run_bare(&room, &[], &Cancel::new().unwrap()).unwrap();
+    assert_eq!(ran.stop, Some(Stop::Limit));
+    assert_ne!(run("echo $PPID", &[]).0, first);
+}
+
 fn the_probe_finds_that_rooms_work_here_and_leaves_nothing(bench: &Bench) {
     bench.server.probe(bench.folder.path()).unwrap();
     assert_eq!(fs_err::read_dir(bench.folder.path()).unwrap().count(), 0);
@@ -760,6 +785,7 @@ tests! {
     a_supervisor_that_is_killed_is_told
     a_shell_gets_the_terminal_with_job_control_and_gives_it_back
     the_bare_run_gives_the_same_surroundings
+    a_supervisor_on_the_bare_host_serves_one_request_after_the_other_and_hands_nothing_on
     the_probe_finds_that_rooms_work_here_and_leaves_nothing
     a_second_server_is_refused_where_there_are_threads
 }
