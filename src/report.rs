@@ -529,7 +529,6 @@ impl Record {
             if self.file.is_none() {
                 // Not worth more: the run does not hang on it.
                 self.path = None;
-                return;
             }
         }
     }
