@@ -11,8 +11,6 @@ use crate::runtime::{self, identifiers};
 /// All known names, and for each those that it brings within reach.
 #[derive(Debug)]
 pub struct Vocabulary {
-    /// In order.
-    names: Vec<String>,
     places: FxHashMap<String, usize>,
     /// By place: the places of the name itself and of all that it leads to, in turn.
     reach: Vec<Vec<usize>>,
@@ -23,15 +21,14 @@ impl Vocabulary {
     pub fn new<'n>(environment: &'n Evaluated, others: impl Iterator<Item = &'n str>) -> Vocabulary {
         let set = environment.variables.keys().chain(environment.functions.keys()).map(String::as_str);
         let names: BTreeSet<&str> = runtime::helpers().keys().copied().chain(set).chain(others).collect();
-        let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let places: FxHashMap<String, usize> =
-            names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
+            names.iter().enumerate().map(|(place, name)| ((*name).to_owned(), place)).collect();
         let leads_to: Vec<Vec<usize>> = names
             .iter()
             .map(|name| {
-                let helper = runtime::helpers().get(name.as_str()).into_iter();
-                let function = environment.functions.get(name).map(|function| &function.text);
-                let variable = environment.variables.get(name).map(|variable| &variable.value);
+                let helper = runtime::helpers().get(name).into_iter();
+                let function = environment.functions.get(*name).map(|function| &function.text);
+                let variable = environment.variables.get(*name).map(|variable| &variable.value);
                 let said = function.into_iter().chain(variable).flat_map(|text| identifiers(text));
                 let words = helper.flat_map(|helper| helper.names.iter().copied()).chain(said);
                 words.filter_map(|word| places.get(word).copied()).collect()
@@ -47,12 +44,12 @@ impl Vocabulary {
                 found.into_iter().collect()
             })
             .collect();
-        Vocabulary { names, places, reach }
+        Vocabulary { places, reach }
     }
 
     /// No name yet.
     pub fn none(&self) -> NameSet<'_> {
-        NameSet { vocabulary: self, held: vec![false; self.names.len()] }
+        NameSet { vocabulary: self, held: vec![false; self.reach.len()] }
     }
 }
 
@@ -93,12 +90,6 @@ impl<'v> NameSet<'v> {
     pub fn contains(&self, name: &str) -> bool {
         self.vocabulary.places.get(name).is_some_and(|&place| self.held[place])
     }
-
-    /// These names, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &'v str> {
-        let names = self.vocabulary.names.iter().zip(&self.held);
-        names.filter(|(_, held)| **held).map(|(name, _)| name.as_str())
-    }
 }
 
 #[cfg(test)]
@@ -121,9 +112,9 @@ mod tests {
         let vocabulary = Vocabulary::new(&environment, ["D", "E"].into_iter());
         let mut names = vocabulary.none();
         names.add_said("x=${A:-unknown} # E");
-        assert_eq!(names.iter().collect::<Vec<_>>(), ["A", "E"]);
-        let names = names.reaching();
-        assert_eq!(names.iter().collect::<Vec<_>>(), ["A", "B", "D", "E", "f"]);
-        assert!(names.contains("f") && !names.contains("C") && !names.contains("unknown"));
+        let held = |names: &NameSet<'_>| ["A", "B", "C", "D", "E", "f"].map(|name| names.contains(name));
+        assert_eq!(held(&names), [true, false, false, false, true, false]);
+        assert_eq!(held(&names.reaching()), [true, true, false, true, true, true]);
+        assert!(!vocabulary.none().contains("unknown"));
     }
 }
