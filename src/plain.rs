@@ -22,86 +22,304 @@ const CLEAR: &[&str] = &[
     "declare",
     "readonly",
     "return",
-    "if",
-    "then",
-    "elif",
-    "else",
     "fi",
     "for",
-    "do",
     "done",
-    "case",
-    "esac",
-    "while",
-    "until",
-    "in",
-    "!",
-    "{",
     "}",
     "shopt",
     "basename",
     "dirname",
 ];
 
+/// Words of bash's grammar that a command follows.
+const LEADING: &[&str] = &["if", "then", "elif", "else", "do", "while", "until", "!", "{"];
+
 /// Commands that are clear behind a `|`, where they read what comes out of it, and no file.
 const FILTERS: &[&str] = &[
     "sort", "tr", "sed", "grep", "cut", "head", "tail", "uniq", "awk", "tsort", "tac", "wc", "paste", "rev",
 ];
 
+/// Variables of bash that differ from run to run, or from one machine or user to the next.
+const MOVING: &[&str] = &[
+    "BASHPID",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "GROUPS",
+    "HOSTNAME",
+    "PPID",
+    "RANDOM",
+    "SECONDS",
+    "SRANDOM",
+    "UID",
+];
+
 /// Whether the top level of a recipe runs anything but [`CLEAR`] commands. Judged by its words, and strictly: a text that is not
 /// understood counts as running programs, which costs a little time and never an answer.
 pub fn runs_programs(text: &str) -> bool {
-    let mut in_function = false;
-    for line in text.lines() {
-        let line = line.trim_end();
-        if in_function {
-            in_function = line != "}";
-            continue;
-        }
-        if line.ends_with('{') && line.contains("()") {
-            in_function = true;
-            continue;
-        }
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') || (line.contains("()") && line.ends_with('}')) {
-            continue;
-        }
-        let assigns = |word: &str| {
-            word.split_once('=').is_some_and(|(name, _)| {
-                !name.is_empty()
-                    && name.trim_end_matches('+').bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-            })
-        };
-        let plain = assigns(line) && !line.contains("$(") && !line.contains('`') && !line.contains("<(");
-        let value = line.split_once('=').map_or("", |(_, value)| value);
-        let one_string = value.len() > 1
-            && value.starts_with('"')
-            && value.find('"') != value.rfind('"')
-            && value.matches('"').count() == 2;
-        if plain && (one_string && value.ends_with('"') || !line.contains([';', '&', '|', '<'])) {
-            continue;
-        }
-        if line.contains(['`', '<', '[']) {
-            return true;
-        }
-        let separated = line.replace("||", "\n").replace("$(", "\n").replace([';', '&', '(', ')'], "\n");
-        for (at, command) in separated.replace('|', "\n|").split("\n").enumerate() {
-            let (filters, command) = command.strip_prefix('|').map_or((false, command), |rest| (true, rest));
-            // Outside quotes these stand for the names of files.
-            let unquoted: String = command.split(['"', '\'']).step_by(2).collect();
-            if !filters && unquoted.contains(['*', '?']) {
-                return true;
-            }
-            let Some(word) = command.split_whitespace().next() else { continue };
-            // What follows a closed substitution on the same line belongs to the word before it.
-            let quoted = at > 0 && word.starts_with(['"', '\'']);
-            let clear = CLEAR.contains(&word) || filters && FILTERS.contains(&word);
-            if !quoted && !assigns(word) && !clear {
-                return true;
+    let mut words = Words { text, at: 0 };
+    words.commands(None).is_none()
+}
+
+/// Bash text, read word by word. Whatever is not clear for certain ends it with `None`.
+struct Words<'t> {
+    text: &'t str,
+    at: usize,
+}
+
+impl<'t> Words<'t> {
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn take(&mut self) -> Option<u8> {
+        let byte = self.peek()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    /// Goes on behind the first of these bytes.
+    fn skip_to(&mut self, end: u8) -> Option<()> {
+        self.at += memchr::memchr(end, &self.text.as_bytes()[self.at..])? + 1;
+        Some(())
+    }
+
+    /// Reads commands up to what closes them: the end of the text, a parenthesis, or the `;;` of a `case`.
+    fn commands(&mut self, closing: Option<u8>) -> Option<()> {
+        let mut filters = false;
+        let mut command: Vec<&'t str> = Vec::new();
+        loop {
+            match self.peek() {
+                byte @ (None | Some(b')')) => {
+                    self.at += 1;
+                    return (byte == closing && is_clear(&command, filters)).then_some(());
+                }
+                Some(b' ' | b'\t' | b'\r') => self.at += 1,
+                Some(b'#') => {
+                    let rest = &self.text.as_bytes()[self.at..];
+                    self.at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                }
+                Some(b';') if closing == Some(b';') && self.text[self.at..].starts_with(";;") => {
+                    self.at += 2;
+                    return is_clear(&command, filters).then_some(());
+                }
+                // The last part of a `case` may go without.
+                Some(_) if closing == Some(b';') && command.is_empty() && self.is_esac() => return Some(()),
+                Some(separator @ (b'\n' | b';' | b'&' | b'|')) => {
+                    self.at += 1;
+                    if !is_clear(&command, filters) {
+                        return None;
+                    }
+                    command.clear();
+                    filters = separator == b'|';
+                    match self.peek() {
+                        Some(b'|' | b'&') if filters => {
+                            self.at += 1;
+                            filters = false;
+                        }
+                        _ => {}
+                    }
+                }
+                _ if command.is_empty() && self.function() => {}
+                _ => {
+                    command.push(self.word()?);
+                    if let [before @ .., "case", _, "in"] = command.as_slice() {
+                        if !is_clear(before, filters) {
+                            return None;
+                        }
+                        command.clear();
+                        self.case()?;
+                    }
+                }
             }
         }
     }
-    false
+
+    fn is_esac(&self) -> bool {
+        let rest = self.text[self.at..].strip_prefix("esac");
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
+    }
+
+    /// Reads the patterns and commands of a `case`, and its `esac`.
+    fn case(&mut self) -> Option<()> {
+        loop {
+            match self.peek()? {
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b'#' => self.skip_to(b'\n')?,
+                _ if self.is_esac() => {
+                    self.at += "esac".len();
+                    return Some(());
+                }
+                _ => {
+                    while self.peek()? != b')' {
+                        self.piece()?;
+                    }
+                    self.at += 1;
+                    self.commands(Some(b';'))?;
+                }
+            }
+        }
+    }
+
+    /// Passes over a function that begins here: to the line that ends it, as far in as the one that it begins on.
+    fn function(&mut self) -> bool {
+        let rest = &self.text[self.at..];
+        let line = rest.lines().next().unwrap_or_default();
+        let Some((name, body)) = line.split_once('(') else { return false };
+        let Some(body) = body.trim_start().strip_prefix(')').map(str::trim) else { return false };
+        if !name.trim_end().bytes().all(|b| b.is_ascii_alphanumeric() || b"_-+.".contains(&b)) {
+            return false;
+        }
+        let on_next = body.is_empty() && rest.lines().nth(1).is_some_and(|line| line.trim() == "{");
+        if body.starts_with('{') && body.len() > 1 && body.ends_with('}') && !body.contains("};") {
+            self.at += line.len();
+            return true;
+        }
+        if body != "{" && !on_next {
+            return false;
+        }
+        let before = &self.text[..self.at];
+        let indent = &before[before.rfind('\n').map_or(0, |at| at + 1)..];
+        // A redirection behind the brace is the function's too.
+        let ends = |line: &str| {
+            let behind = line.strip_prefix(indent).and_then(|line| line.strip_prefix('}')).map(str::trim);
+            behind.is_some_and(|rest| rest.is_empty() || rest.starts_with(['>', '<', '#', '1', '2']))
+        };
+        let mut length = 0;
+        for (number, line) in rest.split_inclusive('\n').enumerate() {
+            length += line.len();
+            if number > 0 && ends(line) {
+                self.at += length;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reads one word, as it is written.
+    fn word(&mut self) -> Option<&'t str> {
+        let start = self.at;
+        loop {
+            match self.peek() {
+                None | Some(b' ' | b'\t' | b'\r' | b'\n' | b';' | b'|' | b')') => break,
+                Some(b'&') if !self.text[..self.at].ends_with('>') => break,
+                Some(b'(') if is_assignment(&self.text[start..self.at], true) => {
+                    self.at += 1;
+                    self.elements()?;
+                }
+                // Redirections, what other programs print, names of files, functions in other forms.
+                Some(b'<' | b'`' | b'*' | b'?' | b'[' | b'(') => return None,
+                Some(b'~') if start == self.at || self.text[..self.at].ends_with(['=', ':']) => return None,
+                Some(_) => self.piece()?,
+            }
+        }
+        Some(&self.text[start..self.at])
+    }
+
+    /// The elements of an array.
+    fn elements(&mut self) -> Option<()> {
+        loop {
+            match self.peek()? {
+                b')' => {
+                    self.at += 1;
+                    return Some(());
+                }
+                b' ' | b'\t' | b'\r' | b'\n' => self.at += 1,
+                b'#' => self.skip_to(b'\n')?,
+                b';' | b'&' | b'|' => return None,
+                _ => drop(self.word()?),
+            }
+        }
+    }
+
+    /// One character of a word, or what stands in quotes, or an expansion.
+    fn piece(&mut self) -> Option<()> {
+        match self.take()? {
+            b'\\' => drop(self.take()),
+            b'\'' => self.skip_to(b'\'')?,
+            b'"' => loop {
+                match self.peek()? {
+                    b'"' => {
+                        self.at += 1;
+                        break;
+                    }
+                    b'\'' => self.at += 1,
+                    b'$' if self.text[self.at..].starts_with("$'") => self.at += 1,
+                    _ => self.piece()?,
+                }
+            },
+            b'$' => self.expansion()?,
+            b'`' => return None,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// What follows a dollar sign.
+    fn expansion(&mut self) -> Option<()> {
+        let rest = &self.text[self.at..];
+        if rest.starts_with("((") || rest.starts_with(['[', '$', '!']) {
+            return None;
+        }
+        if rest.starts_with('(') {
+            self.at += 1;
+            return self.commands(Some(b')'));
+        }
+        if rest.starts_with('\'') {
+            self.at += 1;
+            while self.peek()? != b'\'' {
+                self.at += if self.peek() == Some(b'\\') { 2 } else { 1 };
+            }
+            self.at += 1;
+            return Some(());
+        }
+        let name = rest.trim_start_matches(['{', '#']);
+        let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
+        if MOVING.contains(&&name[..end]) {
+            return None;
+        }
+        if rest.starts_with('{') {
+            loop {
+                match self.peek()? {
+                    b'}' => break,
+                    // Whether it begins a quotation depends on what is around.
+                    b'\'' => return None,
+                    b'$' if self.text[self.at..].starts_with("$'") => return None,
+                    _ => self.piece()?,
+                }
+            }
+            self.at += 1;
+            let inside = &rest[..self.at - (self.text.len() - rest.len())];
+            // `${!X}` reads what X names, `${X@P}` runs what stands in it.
+            if inside.starts_with("{!") || inside.contains("@P") {
+                return None;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Whether a word is an assignment, or with `whole` the part of one before its value.
+fn is_assignment(word: &str, whole: bool) -> bool {
+    word.split_once('=').is_some_and(|(name, value)| {
+        let name = name.strip_suffix('+').unwrap_or(name);
+        is_name(name) && (!whole || value.is_empty())
+    })
+}
+
+/// Whether a command is clear: it only assigns, or is one of [`CLEAR`], or behind a `|` one of [`FILTERS`].
+fn is_clear(command: &[&str], filters: bool) -> bool {
+    let runs = |word: &&&str| !LEADING.contains(*word) && !is_assignment(word, false);
+    let Some(first) = command.iter().position(|word| runs(&word)) else { return true };
+    let (name, words) = (command[first], &command[first + 1..]);
+    let names_a_file = |word: &&str| {
+        let word = word.trim_start_matches(['"', '\'']);
+        ["/", "./", "../", "$"].iter().any(|start| word.starts_with(start))
+    };
+    // The time.
+    let tells = |word: &&str| name == "printf" && word.contains("%(");
+    CLEAR.contains(&name) && !words.iter().any(tells)
+        || filters && FILTERS.contains(&name) && !words.iter().any(names_a_file)
 }
 
 /// Whether a recipe is a makefile: its first line names make, and `-f`.
@@ -152,7 +370,10 @@ impl Plain {
                 continue;
             }
             if let Some(name) = line.strip_suffix("() {").map(str::trim_end).filter(|name| is_name(name)) {
-                lines.by_ref().find(|(line, _)| *line == "}")?;
+                let (end, _) = lines.by_ref().find(|(line, _)| line.starts_with('}'))?;
+                if end != "}" {
+                    return None;
+                }
                 plain.functions.push((name.to_owned(), number));
                 continue;
             }
@@ -264,6 +485,7 @@ mod tests {
             "f() {\n",
             "V=(1 2)",
             "f() {\n}\nf() {\n}",
+            "f() {\n} >&2\nh() {\n}",
             "V=1\r",
             "MK_X=1",
             "V=~",
@@ -294,6 +516,23 @@ mod tests {
     }
 
     #[test]
+    fn recipes_that_come_with_mk_can_be_remembered() {
+        let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let recipes =
+            fs_err::read_dir(tree.join("pkg")).unwrap().flatten().map(|entry| entry.path().join("build"));
+        let runs = |path: &std::path::PathBuf| {
+            let text = fs_err::read_to_string(path).unwrap();
+            if is_makefile(&text) { makefile_runs_programs(&text) } else { runs_programs(&text) }
+        };
+        let mut found: Vec<_> =
+            recipes.filter(runs).map(|path| path.strip_prefix(tree).unwrap().to_owned()).collect();
+        found.sort();
+        // They look at what is installed on this machine.
+        let looking = ["pkg/nftables-prebuilt/build", "pkg/tc-installed/build"].map(std::path::PathBuf::from);
+        assert_eq!(found, looking);
+    }
+
+    #[test]
     fn recipes_that_run_programs_while_they_are_read_are_told_from_those_that_do_not() {
         for clear in [
             "VERSION=\"1\"\nURL=\"https://x/a|b;c\"",
@@ -301,6 +540,14 @@ mod tests {
             "source \"$SCRIPTDIR/pkg/file/build\"\nDEPENDS=\"\"",
             "V=$(cat_file_merge X | sed 's/#.*//' | grep -v '^$' | sort -u)",
             "prepare() { git x; }",
+            "SHA256SUM=\"a\n\tb # c\"\nURL='x\ny'\r\nLICENSE=\"MIT\"\r\n",
+            "FLAGS=(-a \"b c\" # d\n\t$X)\nMORE+=(x)",
+            "A=1; B=${A:-\"x y\"} C=\"${A%.*}\"",
+            "build()\n{\n\tdate\n} 2>&1\n# old() {\nA=1",
+            "if include_override X; then\n\tbuild() {\n\t\tdate\n\t}\nfi\nfor x in a b; do A+=\" $x\"; done",
+            "V=$(cat_file_merge X 2>/dev/null | head -n 1) # date",
+            "export A=\"a|b;c&d $'\"",
+            "case \"$X\" in\n# x\na | \"\") A=1 B=\"2 3\" ;;\n(b*)\n\tA=2\n\t;;\n*) A=3\nesac\nC=1",
         ] {
             assert!(!runs_programs(clear), "{clear}");
         }
@@ -314,6 +561,35 @@ mod tests {
             "V=$(sed -n 1p \"$SCRIPTDIR/version\")",
             "V=$(echo $SCRIPTDIR/pkg/lib*)",
             "for f in $SCRIPTDIR/pkg/*/build; do\nA=\"$A $f\"\ndone",
+            "V=$(LC_ALL=C cat file)",
+            "V=\"a $(TZ=UTC date +%Y) b\"",
+            "if grep -q two file; then V=2; fi",
+            "! grep -q two file && V=2",
+            "while cat file; do V=2; done",
+            "{ cat file; }",
+            "(cat file)",
+            "# old_build() {\nV=$(cat file)\n}",
+            "if :; then\n\tf() {\n\t\t:\n\t}\n\tV=$(date)\nfi\nb() {\n\t:\n}",
+            "f() { :; }; V=$(date) # }",
+            "f() {\n\t:\n} && date",
+            "X=$(cat_file_merge A | sort - \"$SCRIPTDIR/b\")",
+            "V=$EPOCHSECONDS",
+            "V=${RANDOM}",
+            "V=$$",
+            "V=$(printf '%(%Y)T')",
+            "V=${X@P}",
+            "V=$((A + 1))",
+            "V=(*.patch)",
+            "V=\"open",
+            "V=$(",
+            "V=~/x",
+            "V=ä\"$(date)\"",
+            "case x in a) date ;; esac",
+            "case x in a) : ;; *) date\nesac",
+            "case x in a) : ;; esac; date",
+            "case $(date) in a) : ;; esac",
+            "case x in $(date)) : ;; esac",
+            "case x in a) : ;;",
         ] {
             assert!(runs_programs(opaque), "{opaque}");
         }

@@ -109,8 +109,9 @@ impl Recipe {
 
 /// Whether a function, as bash prints it, holds nothing but `:`, `true` or `return`.
 pub(crate) fn does_nothing(text: &str) -> bool {
-    let body =
-        text.trim_end().strip_suffix('}').and_then(|rest| rest.split_once("{")).map_or("", |(_, body)| body);
+    // One with a redirection behind its brace at least makes a file.
+    let body = text.trim_end().strip_suffix('}').and_then(|rest| rest.split_once('{'));
+    let Some((_, body)) = body else { return false };
     body.lines()
         .map(|line| line.trim().trim_end_matches(';'))
         .all(|line| matches!(line, "" | ":" | "true" | "return" | "return 0"))
@@ -157,5 +158,6 @@ mod tests {
         assert!(does_nothing("prepare () \n{ \n    :\n}\n"));
         assert!(!does_nothing("prepare () \n{ \n    apply_patches\n}\n"));
         assert!(!does_nothing("prepare () \n{ \n    return 1\n}\n"));
+        assert!(!does_nothing("build () \n{ \n    make\n} 2>&1\n"));
     }
 }
