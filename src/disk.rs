@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
@@ -78,4 +78,11 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         Err(error) if gone(&error) => Ok(()),
         other => Ok(other?),
     }
+}
+
+/// Where in `tree` a link leads to; `None` when that is elsewhere, nowhere, or a folder that holds the link itself.
+pub fn link_into(link: &Path, tree: &Path) -> Option<PathBuf> {
+    let there = fs_err::canonicalize(link).ok()?;
+    let own = fs_err::canonicalize(link.parent()?).ok()?;
+    (there.starts_with(tree) && !own.starts_with(&there)).then_some(there)
 }

@@ -16,6 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use crate::disk::link_into;
 use crate::error::{Error, Kind, Result};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
@@ -162,14 +163,25 @@ const NEVER_PASSED: &[&str] = &[
     "MAIL",
 ];
 
-/// The texts of small files in a package's folder, but for the recipe: what its steps may source or run.
-pub fn texts_below(folder: &Path) -> Vec<String> {
-    let files = walkdir::WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter().flatten();
-    files
-        .filter(|entry| entry.file_type().is_file() && (entry.depth() > 1 || entry.file_name() != "build"))
-        .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
-        .filter_map(|entry| fs_err::read_to_string(entry.path()).ok())
-        .collect()
+/// The texts of small files in a package's folder, but for the recipe, and of those in the tree that links in it lead to:
+/// what its steps may source or run.
+pub fn texts_below(folder: &Path, tree: &Path) -> Vec<String> {
+    let files = |folder: &Path| walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().flatten();
+    let all = files(folder).filter(|entry| entry.depth() != 1 || entry.file_name() != "build");
+    all.flat_map(|entry| {
+        let there = if entry.path_is_symlink() { link_into(entry.path(), tree) } else { None };
+        there.map_or_else(|| vec![entry], |there| files(&there).collect())
+    })
+    .filter(|entry| entry.file_type().is_file())
+    .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
+    .filter_map(|entry| text_of(entry.path()))
+    .collect()
+}
+
+/// What is in a file, in whatever encoding; `None` where there is none, or what it holds is no text.
+pub fn text_of(path: &Path) -> Option<String> {
+    let bytes = fs_err::read(path).ok()?;
+    (!bytes.contains(&0)).then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// One running bash.
@@ -187,6 +199,8 @@ struct Worker<'a> {
     ours: FxHashSet<String>,
     /// Variables of the caller that recipes get which name them.
     passing: FxHashSet<String>,
+    /// Those of [`OF_BASH_BUT_SETTABLE`] as they are before a recipe is read.
+    settable: BTreeMap<String, Variable>,
     host: String,
     /// `$-` and `$BASHOPTS` of a recipe that changes neither.
     plain: String,
@@ -206,8 +220,24 @@ impl Drop for Worker<'_> {
     }
 }
 
-/// The records of one answer.
+/// The records of one answer: words and their values.
 type Records = Vec<(String, String)>;
+
+fn records(answer: &[u8]) -> Records {
+    let mut fields = answer.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
+    let mut records = Vec::new();
+    while let (Some(word), Some(value)) = (fields.next(), fields.next()) {
+        records.push((word, value));
+    }
+    records
+}
+
+/// An error if bash could not write down what it found, on a disk that is full.
+fn check_written(records: &Records) -> Result<()> {
+    let Some((_, file)) = records.iter().find(|(word, _)| word == "unwritable") else { return Ok(()) };
+    Err(Error::new(Kind::Host, format!("cannot write to `{file}` what recipes say"))
+        .hint("make room there, or set TMPDIR to a folder that has some"))
+}
 
 impl<'a> Worker<'a> {
     fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
@@ -249,6 +279,7 @@ impl<'a> Worker<'a> {
             environment: Evaluated::default(),
             ours: FxHashSet::default(),
             passing: FxHashSet::default(),
+            settable: BTreeMap::new(),
             host: String::new(),
             plain: String::new(),
             script: scratch.path().join("batch"),
@@ -273,6 +304,8 @@ impl<'a> Worker<'a> {
             records.iter().find(|(word, _)| word == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
         (self.host, self.plain) = (value("host"), value("plain"));
+        self.settable = declarations(&value("variables"));
+        self.settable.retain(|name, _| OF_BASH_BUT_SETTABLE.contains(&name.as_str()));
         self.environment = self.read(&records, None)?;
         let set = self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
         let of_shells = BASH_VARIABLES.iter().chain(NEVER_PASSED).map(|name| (*name).to_owned());
@@ -376,7 +409,7 @@ impl<'a> Worker<'a> {
             || plain.functions.iter().any(|(name, _)| theirs(name));
         let asks =
             |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passing.contains(name));
-        let below = || texts_below(&self.setting.tree.package(package.as_str()));
+        let below = || texts_below(&self.setting.tree.package(package.as_str()), self.setting.tree.root());
         (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some((plain, text))
     }
 
@@ -422,7 +455,7 @@ impl<'a> Worker<'a> {
             }
             None => recipe.clone(),
         };
-        for text in texts_below(&self.setting.tree.package(package.as_str())) {
+        for text in texts_below(&self.setting.tree.package(package.as_str()), self.setting.tree.root()) {
             texts.push_str(&text);
         }
         loop {
@@ -432,7 +465,8 @@ impl<'a> Worker<'a> {
                 .collect();
             let mut words: Vec<String> =
                 passed.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            if identifiers(&texts).any(|name| name == "OS_RELEASE") {
+            let asks_release = identifiers(&texts).any(|name| name == "OS_RELEASE");
+            if asks_release {
                 words.push(format!("OS_RELEASE={}", (self.setting.release)()));
             }
             if makefile {
@@ -450,7 +484,7 @@ impl<'a> Worker<'a> {
             if makefile {
                 evaluated.variables.retain(|name, _| MAKEFILE_VARIABLES.contains(&name.as_str()));
             }
-            // A file that the recipe sources may name more of the environment than the recipe itself.
+            // A file that the recipe sources may name more of what is given on request than the recipe itself.
             let mut more = String::new();
             for source in &evaluated.sources {
                 if let Ok(text) = fs_err::read(self.setting.tree.root().join(source)) {
@@ -458,15 +492,19 @@ impl<'a> Worker<'a> {
                     more.push('\n');
                 }
             }
-            if identifiers(&more)
-                .all(|name| passed.contains_key(name) || !self.setting.environment.contains_key(name))
-                || texts.contains(&more)
-            {
+            let is_given = |name: &str| match name {
+                "OS_RELEASE" => asks_release,
+                name => passed.contains_key(name) || !self.setting.environment.contains_key(name),
+            };
+            if identifiers(&more).all(is_given) || texts.contains(&more) {
                 evaluated.passed = passed;
                 let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
                     && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
                 let runs = if makefile { makefile_runs_programs } else { runs_programs };
                 evaluated.opaque = included || runs(&own) || runs(&more);
+                // Nothing tells whether a recipe has set it: it is set while one is read.
+                let sets_pipefail = own.lines().chain(more.lines()).filter(|line| line.contains("pipefail"));
+                sets_pipefail.for_each(|line| evaluated.options.extend([line.trim(), "\n"]));
                 evaluated.text = own;
                 return Ok(evaluated);
             }
@@ -476,14 +514,7 @@ impl<'a> Worker<'a> {
 
     /// Sends one request and takes all records of its answer.
     fn ask(&mut self, package: &str, recipe: &str, words: &[String]) -> Result<Records> {
-        let answer = self.answer(package, recipe, words)?;
-        let mut fields =
-            answer.split(|&byte| byte == 0).map(|field| String::from_utf8_lossy(field).into_owned());
-        let mut records = Vec::new();
-        while let (Some(word), Some(value)) = (fields.next(), fields.next()) {
-            records.push((word, value));
-        }
-        Ok(records)
+        Ok(records(&self.answer(package, recipe, words)?))
     }
 
     /// Sends one request and takes its answer.
@@ -511,18 +542,24 @@ impl<'a> Worker<'a> {
                 )
                 .hint("a recipe sets variables and defines functions; work belongs into the functions")),
                 Some(_) => {
+                    check_written(&records(&self.answers_so_far()?))?;
                     let noise = self.heard_noise()?;
                     let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
                     Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
                 }
             };
         }
-        let mut answer = Vec::new();
-        self.answers.rewind()?;
-        self.answers.read_to_end(&mut answer)?;
+        let answer = self.answers_so_far()?;
         // Bash has the same place in it, and writes the next one from the start.
         self.answers.set_len(0)?;
         self.answers.rewind()?;
+        Ok(answer)
+    }
+
+    fn answers_so_far(&mut self) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.answers.rewind()?;
+        self.answers.read_to_end(&mut answer)?;
         Ok(answer)
     }
 
@@ -559,6 +596,7 @@ impl<'a> Worker<'a> {
 
     /// Turns records into what a recipe says, or into the error that it made.
     fn read(&self, records: &Records, recipe: Option<(&Path, &str)>) -> Result<Evaluated> {
+        check_written(records)?;
         let mut evaluated = Evaluated::default();
         let mut function: Option<(String, String, u32)> = None;
         let mut finished = false;
@@ -643,17 +681,19 @@ impl<'a> Worker<'a> {
 
     /// Leaves those variables that the text itself set: not bash's own and not those that were there before.
     fn keep_own(&self, variables: &mut BTreeMap<String, Variable>) {
+        let reset = |name: &str, variable: &Variable| {
+            OF_BASH_BUT_SETTABLE.contains(&name) && self.settable.get(name) != Some(variable)
+        };
         variables.retain(|name, variable| {
-            !(BASH_VARIABLES.contains(&name.as_str())
-                || name.starts_with("BASH_")
-                || name.starts_with("mk_")
-                || name.starts_with("MK_")
-                || self.environment.variables.get(name) == Some(variable)
-                || self
-                    .setting
-                    .base
-                    .iter()
-                    .any(|(base, value)| base == name && *value == variable.value && variable.flags == "-"))
+            reset(name, variable)
+                || !(BASH_VARIABLES.contains(&name.as_str())
+                    || name.starts_with("BASH_")
+                    || name.starts_with("mk_")
+                    || name.starts_with("MK_")
+                    || self.environment.variables.get(name) == Some(variable)
+                    || self.setting.base.iter().any(|(base, value)| {
+                        base == name && *value == variable.value && variable.flags == "-"
+                    }))
         });
     }
 
@@ -773,6 +813,10 @@ pub const BASH_VARIABLES: &[&str] = &[
     "REPLY",
     "OS_RELEASE",
 ];
+
+/// Those of [`BASH_VARIABLES`] that a recipe may set for its steps, and that do not change by themselves.
+const OF_BASH_BUT_SETTABLE: &[&str] =
+    &["HOSTNAME", "HOSTTYPE", "MACHTYPE", "OPTERR", "OSTYPE", "PS1", "PS2", "PS4", "SHELL", "TERM"];
 
 /// Who set what: differences between what was before a command and before the next, and assignments that changed nothing.
 fn history(records: &Records, tree: &Tree) -> Vec<Assignment> {
@@ -908,13 +952,16 @@ fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
     let mut out = Vec::new();
     let mut i = 0;
     if flags.contains(['a', 'A']) && bytes.first() == Some(&b'(') {
-        let mut quoted = false;
+        // What quotation is open: `"…"`, or `$'…'` by its end.
+        let mut quotation = None;
         while i < bytes.len() {
-            match bytes[i] {
-                b'\\' => i += 1,
-                b'"' => quoted = !quoted,
-                b')' if !quoted => break,
-                _ => {}
+            match (quotation, bytes[i]) {
+                (_, b'\\') => i += 1,
+                (Some(end), byte) if byte == end => quotation = None,
+                (Some(_), _) => {}
+                (None, quote @ (b'"' | b'\'')) => quotation = Some(quote),
+                (None, b')') => break,
+                (None, _) => {}
             }
             i += 1;
         }
@@ -1176,7 +1223,7 @@ pub fn evaluate(
 }
 
 /// Puts `to` in place of the path `from`, but not of the beginning of a longer name: `/tree/x`, not `/trees`.
-fn replace_path(text: &str, from: &str, to: &str) -> String {
+pub fn replace_path(text: &str, from: &str, to: &str) -> String {
     let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || "._-+@".contains(c));
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -1202,7 +1249,8 @@ mod tests {
     #[test]
     fn declarations_of_every_form_are_read() {
         let text = "declare -- A=\"a \\\"b\\\" \\$c\"\ndeclare -x B=$'x\\ny\\'z\\033'\ndeclare -a C=([0]=\"1)\" [1]=\"2 3\")\ndeclare -r D\n\
-                    declare -- E=\"two\nlines\"\ndeclare -i F=\"7\"\n";
+                    declare -- E=\"two\nlines\"\ndeclare -i F=\"7\"\n\
+                    declare -a G=([0]=$'s/(\"x)\\'/y/\\n' [1]=\"2\")\ndeclare -- H=\"8\"\n";
         let found = declarations(text);
         assert_eq!(found["A"].value, "a \"b\" $c");
         assert_eq!(found["B"], Variable { flags: "x".into(), value: "x\ny'z\u{1b}".into() });
@@ -1210,6 +1258,8 @@ mod tests {
         assert!(!found.contains_key("D"));
         assert_eq!(found["E"].value, "two\nlines");
         assert_eq!(found["F"].value, "7");
+        assert_eq!(found["G"].value, "([0]=$'s/(\"x)\\'/y/\\n' [1]=\"2\")");
+        assert_eq!(found["H"].value, "8");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,6 +12,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::disk::link_into;
 use crate::error::{Error, Kind, Result};
 use crate::names::PackageName;
 
@@ -70,12 +71,6 @@ impl Stat {
     pub fn changed_between(&self, from: SystemTime, until: SystemTime) -> bool {
         let time = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
         time(from) < self.ctime && self.ctime <= time(until)
-    }
-
-    /// Whether it may have changed after `then`, as far as the times of files tell.
-    pub fn changed_since(&self, then: SystemTime) -> bool {
-        let then = then.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128);
-        self.ctime + self.step() > then
     }
 
     /// How far apart two changes must be to have different times, in nanoseconds. Whole seconds are those of a file
@@ -181,8 +176,34 @@ impl Reader<'_> {
         let stat = fs_err::symlink_metadata(path).ok().map(|meta| Stat::of(&meta));
         self.see(path, stat);
         if stat.is_some_and(|stat| stat.is_link()) {
-            if let Ok(target) = fs_err::canonicalize(path) {
-                self.see(&target, fs_err::symlink_metadata(&target).ok().map(|meta| Stat::of(&meta)));
+            self.follow(path);
+        }
+    }
+
+    /// Remembers what a link leads to, and every further link on the way there.
+    fn follow(&self, link: &Path) {
+        let mut links = 0;
+        let mut at = PathBuf::new();
+        let mut left: Vec<OsString> = parts_of(link);
+        while let Some(part) = left.pop() {
+            if part == ".." {
+                at.pop();
+                continue;
+            }
+            at.push(part);
+            let stat = fs_err::symlink_metadata(&at).ok().map(|meta| Stat::of(&meta));
+            let is_link = stat.is_some_and(|stat| stat.is_link());
+            if is_link || left.is_empty() {
+                self.see(&at, stat);
+            }
+            if let Some(target) = is_link.then(|| fs_err::read_link(&at).ok()).flatten() {
+                // As many as the kernel follows.
+                links += 1;
+                if links > 40 {
+                    return;
+                }
+                at.pop();
+                left.extend(parts_of(&target));
             }
         }
     }
@@ -289,11 +310,10 @@ impl Reader<'_> {
     }
 }
 
-/// Where in `tree` a link leads to; `None` when that is elsewhere, nowhere, or a folder that holds the link itself.
-pub fn link_into(link: &Path, tree: &Path) -> Option<PathBuf> {
-    let there = fs_err::canonicalize(link).ok()?;
-    let own = fs_err::canonicalize(link.parent()?).ok()?;
-    (there.starts_with(tree) && !own.starts_with(&there)).then_some(there)
+/// The parts of a path, the first one last.
+fn parts_of(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter(|part| *part != Component::CurDir);
+    parts.rev().map(|part| part.as_os_str().to_owned()).collect()
 }
 
 fn is_absent(error: &std::io::Error) -> bool {

@@ -15,7 +15,7 @@ use crate::layout::Workspace;
 use crate::load::Loaded;
 use crate::mirrors;
 use crate::names::{PackageName, Step};
-use crate::plan::{Action, Found, Plan, Planner, Visible};
+use crate::plan::{self, Action, Found, Plan, Planner, Visible};
 use crate::recipe::Recipe;
 use crate::room::{Cancel, RoomServer};
 use crate::schedule::{End, Node, NodeId};
@@ -316,9 +316,9 @@ impl<'a> Job<'a> {
             state.action = Some(Action::Build);
             drop(state);
             let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
-            let changes = self.planner.changes(&self.recipe(place).name, &whole);
-            let reason = changes.first().cloned().unwrap_or_else(|| "never built".to_owned());
-            self.state(place).reason = reason;
+            let last = self.planner.last(&self.recipe(place).name);
+            let changes = self.planner.changes(place, last.as_ref(), &whole)?;
+            self.state(place).reason = plan::reason(last.is_some(), sets.is_some(), &changes);
         }
         Ok(there)
     }

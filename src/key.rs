@@ -12,7 +12,7 @@ use memchr::memmem::Finder;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{Evaluated, texts_below};
+use crate::evaluate::{Evaluated, text_of, texts_below};
 use crate::filedigest::{FileDigests, Reader, Stat};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
@@ -64,6 +64,11 @@ impl Manifest {
     pub fn parse(text: &str) -> Manifest {
         let pairs = text.lines().filter_map(|line| line.split_once(" = "));
         Manifest(pairs.filter_map(|(label, value)| Some((unescape(label)?, unescape(value)?))).collect())
+    }
+
+    /// Those of its labels that `keep` accepts.
+    pub fn labels(&self, keep: impl Fn(&str) -> bool) -> Vec<String> {
+        self.0.keys().filter(|label| keep(label)).cloned().collect()
     }
 
     /// The ingredients whose labels `keep` accepts.
@@ -267,7 +272,8 @@ impl<'a> Ingredients<'a> {
     fn beside(&self, recipe: &Recipe, texts: &[Cow<'_, str>], files: bool) -> Vec<String> {
         let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
         let folders = others.chain(files.then(|| self.tree.package(recipe.name.as_str())));
-        let mut beside: Vec<String> = folders.flat_map(|folder| texts_below(&folder)).collect();
+        let mut beside: Vec<String> =
+            folders.flat_map(|folder| texts_below(&folder, self.tree.root())).collect();
         let reader = self.reader(recipe);
         for (place, listed) in self.places.iter().zip(self.listed) {
             reader.note(place);
@@ -275,7 +281,7 @@ impl<'a> Ingredients<'a> {
             let looked_up = recipe.evaluated.lookups.iter();
             for name in listed.iter().filter(named).map(|(name, _)| name).chain(looked_up) {
                 reader.note(&place.join(name));
-                beside.extend(fs_err::read_to_string(place.join(name)));
+                beside.extend(text_of(&place.join(name)));
             }
         }
         beside
@@ -314,11 +320,9 @@ impl<'a> Ingredients<'a> {
                 None => path,
             };
         let counts = |path: &PathBuf| {
-            let in_packages = path.starts_with("pkg");
-            let too_wide = path.components().count() <= usize::from(in_packages);
+            let too_wide = path.components().count() <= usize::from(path.starts_with("pkg"));
             // What is sourced is known as such.
-            let known = recipe.evaluated.sources.contains(path) || in_packages && path.ends_with("build");
-            !too_wide && !known && !path.starts_with(&own)
+            !too_wide && !recipe.evaluated.sources.contains(path) && !path.starts_with(&own)
         };
         named.map(whole).filter(counts).collect()
     }

@@ -447,8 +447,10 @@ fn read_how(
         }
     }
     digests.reader(None).note(std::path::Path::new("/etc/os-release"));
-    let toolchain = places.iter().filter_map(|place| fs_err::read_to_string(place.join("TOOLCHAIN")).ok());
-    let runs = toolchain.into_iter().any(|text| runs_programs(&text));
+    let sourced = evaluation.environment.sources.iter().map(|path| tree.root().join(path));
+    let sourced: Vec<PathBuf> = sourced.inspect(|path| digests.reader(None).note(path)).collect();
+    let toolchain = places.iter().map(|place| place.join("TOOLCHAIN")).chain(sourced);
+    let runs = toolchain.filter_map(|path| evaluate::text_of(&path)).any(|text| runs_programs(&text));
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),

@@ -12,6 +12,7 @@ use crate::key::Manifest;
 use crate::layout::room as inside;
 use crate::names::Step;
 use crate::plan::Found;
+use crate::recipe::Recipe;
 use crate::room::{Mount, Program, Ran, Room, Status, Stop};
 use crate::stage::link_view;
 use crate::step::{self, Places};
@@ -70,12 +71,7 @@ impl Job<'_> {
         inputs.extend(self.state(place).prepare_inputs.iter().cloned());
         inputs.sort();
         inputs.dedup();
-        let ingredients = self.planner.ingredients;
-        if let Some(what) = ingredients.changed_meanwhile(recipe, &own, &inputs, self.loaded.began)? {
-            remove_tree(&work)?;
-            let text = format!("`{what}` was changed while it was built from that");
-            return Err(Error::new(Kind::Build, text).hint("run `mk` again; nothing was kept").into());
-        }
+        self.is_as_planned(recipe, &own, &inputs, &work)?;
         let seconds = began.elapsed().as_secs_f64();
         let entry = self.publish(place, &work, &own, &whole, &inputs, seconds)?;
         remove_tree(&work)?;
@@ -83,6 +79,24 @@ impl Job<'_> {
         let mut state = self.state(place);
         (state.found, state.built) = (Some(entry), true);
         Ok(())
+    }
+
+    /// An error, and `work` removed, if something that a package was built from has changed since the plan was made: what came
+    /// out may be of the old or of the new.
+    pub(crate) fn is_as_planned(
+        &self,
+        recipe: &Recipe,
+        own: &Manifest,
+        inputs: &[String],
+        work: &Path,
+    ) -> Worked<()> {
+        let ingredients = self.planner.ingredients;
+        let Some(what) = ingredients.changed_meanwhile(recipe, own, inputs, self.loaded.began)? else {
+            return Ok(());
+        };
+        remove_tree(work)?;
+        let text = format!("`{what}` was changed while it was built from that");
+        Err(Error::new(Kind::Build, text).hint("run `mk` again; nothing was kept").into())
     }
 
     /// Moves a finished build into the store.

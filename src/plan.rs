@@ -117,14 +117,8 @@ impl Planner<'_> {
                 _ => {
                     let last = self.last(&recipe.name);
                     let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
-                    let changes = last.as_ref().map(|last| differences(last, &now)).unwrap_or_default();
-                    let reason = match (&last, changes.as_slice()) {
-                        (None, _) if sets.is_none() => "never built".to_owned(),
-                        (None, _) => "not in the store with these inputs".to_owned(),
-                        (Some(_), []) => "its result is gone from the store".to_owned(),
-                        (Some(_), [only]) => only.clone(),
-                        (Some(_), [first, rest @ ..]) => format!("{first} (and {} more)", rest.len()),
-                    };
+                    let changes = self.changes(place, last.as_ref(), &now)?;
+                    let reason = reason(last.is_some(), sets.is_some(), &changes);
                     (Action::Build, changes, reason)
                 }
             };
@@ -203,11 +197,14 @@ impl Planner<'_> {
         Ok(None)
     }
 
-    /// What has changed since the result that this build root used last, one line each.
+    /// What has changed since the `last` result that this build root used, one line each. What its steps asked for while they
+    /// ran is compared with what is there now.
     ///
-    /// `now` may lack what is known only later: other packages' outputs, and what steps ask for while they run.
-    pub fn changes(&self, package: &PackageName, now: &Manifest) -> Vec<String> {
-        self.last(package).map(|last| differences(&last, now)).unwrap_or_default()
+    /// `now` may lack what is known only later: other packages' outputs.
+    pub fn changes(&self, place: usize, last: Option<&Manifest>, now: &Manifest) -> Result<Vec<String>> {
+        let Some(last) = last else { return Ok(Vec::new()) };
+        let now = self.with_discovered(place, now, &last.labels(is_discovered))?;
+        Ok(last.filter(|label| now.get(label).is_some() || !label.starts_with("needs ")).changes(&now))
     }
 
     /// The manifest of the result that this build root used last.
@@ -217,11 +214,19 @@ impl Planner<'_> {
     }
 }
 
-fn differences(last: &Manifest, now: &Manifest) -> Vec<String> {
-    last.filter(|label| now.get(label).is_some() || !is_late(label)).changes(now)
+/// Why a package is built, in one line: what `changes` say, where this build root has had a result (`last`); `made`: whether
+/// the store knows of one of these inputs, but for those of other packages and those that steps ask for.
+pub fn reason(last: bool, made: bool, changes: &[String]) -> String {
+    match (last, changes) {
+        (false, _) if !made => "never built".to_owned(),
+        (false, _) => "not in the store with these inputs".to_owned(),
+        (true, []) => "its result is gone from the store".to_owned(),
+        (true, [only]) => only.clone(),
+        (true, [first, rest @ ..]) => format!("{first} (and {} more)", rest.len()),
+    }
 }
 
-/// Ingredients that are known only when dependencies are built or steps have run.
-fn is_late(label: &str) -> bool {
-    label.starts_with("needs ") || label.starts_with("lookup ") || label.starts_with("source ")
+/// Whether an ingredient may be one that a step asked for while it ran.
+fn is_discovered(label: &str) -> bool {
+    label.starts_with("lookup ") || label.starts_with("source ")
 }

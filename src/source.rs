@@ -110,7 +110,8 @@ impl Job<'_> {
     /// Runs `prepare` in a room, unless the store has its layer.
     fn run_prepare(&self, place: usize, folder: &Path) -> Worked<()> {
         let recipe = self.recipe(place);
-        let own = self.state(place).own.filter(key::matters_to_prepare);
+        let whole = self.state(place).own.clone();
+        let own = whole.filter(key::matters_to_prepare);
         let digest = own.digest();
         let find = || -> Result<Option<(PathBuf, Vec<String>)>> {
             for set in self.store.discovered(&digest).unwrap_or_default() {
@@ -146,6 +147,7 @@ impl Job<'_> {
                 });
                 self.run_steps(place, &[(Step::Prepare, to)], mounts, &places, &work)?;
                 let inputs = step::discovered(&work.join("report"), recipe, &places)?;
+                self.is_as_planned(recipe, &whole, &inputs, &work)?;
                 remove_tree(&work.join("work"))?;
                 self.copy_log(place, Step::Prepare, &work)?;
                 let key = self.planner.with_discovered(place, &own, &inputs)?.digest();

@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::digest::Digest;
+use crate::disk::link_into;
 use crate::error::Result;
-use crate::evaluate::{MAKEFILE_VARIABLES, quote, without_carriage_returns};
+use crate::evaluate::{MAKEFILE_VARIABLES, quote, replace_path, without_carriage_returns};
 use crate::event::Frame;
-use crate::filedigest::link_into;
 use crate::layout::room as inside;
 use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
@@ -78,6 +78,27 @@ impl Places {
         }
     }
 
+    /// A value that was found while paths were those of a room, with the paths that there are.
+    fn here(&self, value: &str) -> String {
+        if self.build_root == Path::new(inside::BUILD_ROOT) {
+            return value.to_owned();
+        }
+        // What lies in the build root before it.
+        let all = [
+            (inside::TREE, &self.tree),
+            (inside::DOWNLOAD, &self.download),
+            (inside::SRC, &self.src),
+            (inside::TOOLCHAIN, &self.toolchain),
+            (inside::DEPLOY, &self.deploy),
+            (inside::LOG, &self.log),
+            (inside::BUILD, &self.build),
+            (inside::BUILD_ROOT, &self.build_root),
+        ];
+        let put =
+            |text: String, (room, real): (&str, &PathBuf)| replace_path(&text, room, &real.to_string_lossy());
+        all.into_iter().fold(value.to_owned(), put)
+    }
+
     /// The source folder of a recipe.
     pub fn source(&self, recipe: &Recipe) -> PathBuf {
         match recipe.source.as_ref().and_then(|source| source.folders.first()) {
@@ -126,7 +147,8 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &Na
     }
     for (name, variable) in &loaded.environment.variables {
         if reachable.contains(name) {
-            let value = if variable.is_array() { variable.value.clone() } else { quote(&variable.value) };
+            let value = places.here(&variable.value);
+            let value = if variable.is_array() { value } else { quote(&value) };
             text.push_str(&format!("declare -{} {name}={value}\n", variable.flags));
             if recipe.evaluated.makefile {
                 text.push_str(&format!("export {name}\n"));
@@ -155,7 +177,7 @@ pub fn prelude(loaded: &Loaded, recipe: &Recipe, places: &Places, reachable: &Na
             // Of several names that the top folder may have, a step sees the one that it is shown by.
             let first = variable.value.split_whitespace().next().unwrap_or_default();
             let value = if *name == "SRCDIR" { first } else { &variable.value };
-            text.push_str(&format!("{name}={}\n", quote(value)));
+            text.push_str(&format!("{name}={}\n", quote(&places.here(value))));
         }
     }
     text.push_str("}\n");

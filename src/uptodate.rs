@@ -23,7 +23,7 @@ use crate::plan::Found;
 use crate::store;
 
 /// First bytes of the file; changes with its form, and with that of `memory`.
-const MAGIC: &[u8] = b"mk up to date 2\n";
+const MAGIC: &[u8] = b"mk up to date 3\n";
 
 /// What was asked for and who answers, as one digest: a different question has a different answer.
 fn question(settings: &Settings, board: &str, product: &str, packages: &[String]) -> Digest {
@@ -63,8 +63,6 @@ struct Line<'a> {
     path: &'a [u8],
     /// The package that it matters to; empty: all.
     to: &'a [u8],
-    /// The content's digest, where the file was too fresh for its numbers to show a change.
-    content: &'a [u8],
     numbers: [u64; 6],
 }
 
@@ -73,7 +71,7 @@ const RESULT: u64 = 1;
 
 impl<'a> Line<'a> {
     fn write(&self, out: &mut Vec<u8>) {
-        for field in [self.path, self.to, self.content] {
+        for field in [self.path, self.to] {
             put(out, field);
         }
         self.numbers.iter().for_each(|number| out.extend_from_slice(&number.to_le_bytes()));
@@ -81,26 +79,23 @@ impl<'a> Line<'a> {
 
     /// `None`: the file ends, here or too early.
     fn read(rest: &mut &'a [u8]) -> Option<Line<'a>> {
-        let (path, to, content) = (take(rest)?, take(rest)?, take(rest)?);
+        let (path, to) = (take(rest)?, take(rest)?);
         let mut numbers = [0; 6];
         for number in &mut numbers {
             let (bytes, tail) = rest.split_at_checked(8)?;
             (*number, *rest) = (u64::from_le_bytes(bytes.try_into().ok()?), tail);
         }
-        Some(Line { path, to, content, numbers })
+        Some(Line { path, to, numbers })
     }
 
     /// Whether it is as it was.
     fn holds(&self, near: &[Near]) -> bool {
-        let same = match (lstat(self.path, near), self.numbers[5]) {
+        match (lstat(self.path, near), self.numbers[5]) {
             (None, mode) => mode == 0,
             // Younger than the plan, and its ctime tells of no change that matters.
             (Some(now), RESULT) => [now[0], now[1], 0, now[3], now[4], RESULT] == self.numbers,
             (Some(now), _) => now == self.numbers,
-        };
-        let path = Path::new(OsStr::from_bytes(self.path));
-        same && (self.content.is_empty()
-            || Digest::of_file(path).is_ok_and(|digest| digest.0 == self.content))
+        }
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -158,19 +153,15 @@ pub fn remember(
     };
     put(&mut out, &memory);
     for (path, seen) in loaded.digests.seen() {
-        let changed = seen.stat.is_some_and(|stat| stat.changed_since(loaded.began));
-        let fresh = seen.stat.is_some_and(|stat| stat.too_fresh(loaded.began));
-        if changed || fresh && !path.is_file() {
-            // It may have changed after it was read and before it was looked at, or, as a folder, may again and unseen:
-            // then everything is read once more.
+        if seen.stat.is_some_and(|stat| stat.too_fresh(loaded.began)) {
+            // It may have changed after it was read and before it was looked at, or may again and unseen: then everything is
+            // read once more.
             forget();
             return Ok(());
         }
-        let content = if fresh { Digest::of_file(&path)?.0.to_vec() } else { Vec::new() };
         let line = Line {
             path: path.as_os_str().as_bytes(),
             to: seen.to.as_ref().map_or("", PackageName::as_str).as_bytes(),
-            content: &content,
             numbers: seen.stat.map_or([0; 6], |stat| stat.numbers()),
         };
         line.write(&mut out);
@@ -182,7 +173,7 @@ pub fn remember(
         let path = path.as_os_str().as_bytes();
         let [size, mtime, _, inode, device, _] = lstat(path, &[]).unwrap_or_default();
         let numbers = [size, mtime, 0, inode, device, RESULT];
-        Line { path, to: recipe.name.as_str().as_bytes(), content: &[], numbers }.write(&mut out);
+        Line { path, to: recipe.name.as_str().as_bytes(), numbers }.write(&mut out);
     }
     store::write_atomically(&file, &out)
 }

@@ -521,6 +521,10 @@ fn the_release_is_what_git_says_of_the_tree() {
     tree.builds("a").logs("a", "build", "v1.2\n");
     tree.write("pkg/a/build", "build() { echo \"$OS_RELEASE\"; }\n");
     tree.builds("a").logs("a", "build", "v1.2-dirty\n");
+    // Also where only a file names it that the recipe sources.
+    tree.write("shared/release", "VERSION=r-$OS_RELEASE\n");
+    tree.write("pkg/b/build", "source \"$SCRIPTDIR/shared/release\"\nbuild() { echo \"$VERSION\"; }\n");
+    tree.builds("b").logs("b", "build", "r-v1.2-dirty\n");
 }
 
 #[test]
@@ -734,6 +738,46 @@ fn include_pkg_loads_another_recipe_over_the_current_one() {
             .package("low", "")
             .package("a", "VERSION=1 URL=x DEPENDS=base\nbuild() { include_pkg base; echo \"$PKGNAME $VERSION $DEPENDS ${URL-unset}\"; build; }");
         tree.builds("a").logs("a", "build", "base 7 low unset\nbase builds base\n");
+    }
+}
+
+#[test]
+fn a_step_may_read_another_recipe_of_the_tree_that_its_text_names() {
+    for tree in Tree::both() {
+        let tree = tree
+            .package("other", "VERSION=7")
+            .package("a", "build() { grep VERSION \"$SCRIPTDIR/pkg/other/build\"; }");
+        tree.builds("a").logs("a", "build", "VERSION=7\n");
+        tree.write("pkg/other/build", "VERSION=8");
+        tree.builds("a").logs("a", "build", "VERSION=8\n");
+    }
+}
+
+#[test]
+fn a_link_beside_a_recipe_counts_with_what_is_there() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file(
+                "shared/common.sh",
+                "echo \"$BOARD\"\nprintf '%s\\n' 1 2 | version_find_greatest # caf\u{e9}\n",
+            )
+            .package("a", "build() { source \"$SCRIPTDIR/pkg/a/common.sh\"; }");
+        let text = fs_err::read(tree.at("tree/shared/common.sh")).unwrap();
+        // In another encoding.
+        let latin: Vec<u8> = String::from_utf8(text).unwrap().chars().map(|c| c as u8).collect();
+        fs_err::write(tree.at("tree/shared/common.sh"), latin).unwrap();
+        fs_err::os::unix::fs::symlink("../../shared/common.sh", tree.at("tree/pkg/a/common.sh")).unwrap();
+        tree.builds("a").logs("a", "build", "tiny\n2\n");
+    }
+}
+
+#[test]
+fn values_of_the_toolchain_that_hold_paths_hold_those_that_there_are() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "CFG=\"$SCRIPTDIR/board/tiny/cfg\"\nTOOLS=(\"$TCDIR/x\")\n")
+            .package("a", "build() { [ \"$CFG ${TOOLS[0]}\" = \"$SCRIPTDIR/board/tiny/cfg $TCDIR/x\" ]; }");
+        tree.builds("a");
     }
 }
 

@@ -193,3 +193,48 @@ fn what_is_asked_for_is_part_of_what_is_remembered() {
     let (_, known, built) = build(&tree, "left");
     assert_eq!((known, built), (0, vec!["left".to_owned(), "low".to_owned()]));
 }
+
+#[test]
+fn what_a_toolchain_file_sources_and_links_on_the_way_to_a_file_are_remembered() {
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "source \"$SCRIPTDIR/shared/flavour\"")
+        .file("shared/flavour", "FLAVOUR=one\n")
+        .file("shared/v1/text", "one\n")
+        .file("shared/v2/text", "two\n")
+        .package(
+            "release-tiny",
+            r#"
+build() {
+	echo "$FLAVOUR" > "$2/flavour"
+	cp "$SCRIPTDIR/pkg/$PKGNAME/text" "$2/"
+	[ ! -e "$SCRIPTDIR/pkg/$PKGNAME/late" ] || cp "$SCRIPTDIR/pkg/$PKGNAME/late" "$2/"
+}
+"#,
+        );
+    let link = |to: &str, path: &str| {
+        let path = tree.at("tree").join(path);
+        let _ = fs_err::remove_file(&path);
+        fs_err::os::unix::fs::symlink(to, path).unwrap();
+    };
+    link("v1", "shared/current");
+    link("../../shared/current/text", "pkg/release-tiny/text");
+    link("../../shared/late", "pkg/release-tiny/late");
+    let deployed = |name: &str| tree.deployed("release-tiny", name);
+    settle(&tree, "");
+    assert_eq!((deployed("flavour"), deployed("text")), ("one\n".to_owned(), "one\n".to_owned()));
+    tree.write("shared/flavour", "FLAVOUR=two\n");
+    settle_again(&tree);
+    assert_eq!(deployed("flavour"), "two\n");
+    link("v2", "shared/current");
+    settle_again(&tree);
+    assert_eq!(deployed("text"), "two\n");
+    tree.write("shared/late", "late\n");
+    settle_again(&tree);
+    assert_eq!(deployed("late"), "late\n");
+}
+
+/// Runs `mk` once with what it remembers, and then until it remembers what it looked at.
+fn settle_again(tree: &Tree) {
+    tree.builds("");
+    settle(tree, "");
+}

@@ -547,6 +547,31 @@ fn a_full_disk_is_told_and_with_space_again_the_next_run_finishes() {
 }
 
 #[test]
+fn a_full_temporary_folder_is_told_when_recipes_are_read_and_no_recipe_is_taken_for_less_than_it_says() {
+    let functions: String =
+        (0..200).map(|n| format!("a_function_with_a_long_name_{n}() {{ :; }}\n")).collect();
+    let tree = Tree::new()
+        .file("shared", "MORE=1")
+        .package("release-tiny", &format!("source \"$SCRIPTDIR/shared\"\n{functions}build() {{ :; }}"))
+        .env("TMPDIR", "../full");
+    let ran = privately(
+        &tree,
+        "mkdir full
+        for size in 4k 8k 12k 16k; do
+            mount -t tmpfs -o size=$size none full
+            (cd workspace && mk tiny demo) 2>&1 || echo \"status $?\"
+            umount full
+        done",
+    );
+    let said: Vec<&str> = ran.stdout.lines().collect();
+    for part in said.chunks(3) {
+        assert!(part[0].starts_with("error: cannot write to `") && part[0].ends_with("` what recipes say"));
+        assert_eq!(part[1..], ["hint: make room there, or set TMPDIR to a folder that has some", "status 5"]);
+    }
+    assert_eq!(said.len(), 12, "{}", ran.text());
+}
+
+#[test]
 fn from_a_store_that_is_read_only_results_are_reused_and_building_is_an_error() {
     let tree = diamond();
     build(&tree);
@@ -750,4 +775,54 @@ fn what_is_changed_while_it_is_built_is_kept_under_no_key() {
         assert_eq!(build(&tree), ["release-tiny"], "{what}");
         assert_eq!(build(&tree), NOTHING, "{what}");
     }
+}
+
+#[test]
+fn configuration_that_a_step_looked_up_and_that_changed_is_the_reason() {
+    let tree = Tree::new()
+        .file("board/tiny/conf", "old\n")
+        .package("low", "build() { name=conf; cat_file_override \"$name\" > \"$2/low\"; }")
+        .package(
+            "release-tiny",
+            "DEPENDS=low\nbuild() { name=conf; cat_file_override \"$name\" > \"$2/high\"; }",
+        );
+    tree.builds("");
+    tree.write("board/tiny/conf", "new\n");
+    let plan = tree.mk("plan tiny demo").stdout;
+    assert!(plan.starts_with("build  low           (lookup conf: -, -, 644 "), "{plan}");
+    let said = tree.mk("tiny demo").stderr;
+    for package in ["low", "release-tiny"] {
+        let reason = said.lines().find(|line| line.starts_with(&format!("{package}: built in"))).unwrap();
+        assert!(reason.contains("lookup conf: "), "{said}");
+    }
+}
+
+#[test]
+fn a_source_that_was_prepared_from_what_changed_meanwhile_is_not_kept() {
+    let tree =
+        Tree::new().archive("a.tar.gz", &[("a/README", "")]).file("pkg/release-tiny/text", "old\n").package(
+            "release-tiny",
+            r#"URL="ARCHIVES"
+        TARBALL="a.tar.gz"
+        SHA256SUM="SHA256(a.tar.gz)"
+        SRCDIR="a"
+        prepare() {
+            cat "$SCRIPTDIR/pkg/$PKGNAME/text" > text
+            echo begun
+            until [ -e /mk/config/board/go ]; do sleep 0.01; done
+        }
+        build() { cp "$1/text" "$2/"; }"#,
+        );
+    let child = tree.command(&["-q", "tiny", "demo"]).stderr(Stdio::piped()).spawn().unwrap();
+    let log = tree.built("log/release-tiny-prepare.log");
+    until(|| fs_err::read_to_string(&log).is_ok_and(|text| text.contains("begun")));
+    fs_err::write(tree.at("tree/pkg/release-tiny/text"), "new\n").unwrap();
+    tree.write("board/tiny/go", "");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("`file text` was changed while it was built from that"), "{said}");
+    tree.write("pkg/release-tiny/text", "old\n");
+    tree.builds("");
+    assert_eq!(tree.deployed("release-tiny", "text"), "old\n");
 }

@@ -33,13 +33,11 @@ mk_evaluate() {
 	mk_watch
 	builtin source "$mk_recipe" < /dev/null
 	mk_unwatch
-	mk_report status 0
-	mk_ambience > "$MK_SCRATCH"
+	{ printf 'options\0'; mk_ambience; printf '\0'; } >&3
 	trap - EXIT ERR
 	set +eEu +o pipefail
-	IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
-	mk_report options "$mk_line"
 	mk_dump
+	mk_report status 0
 }
 
 # How a recipe that is read is kept from going wrong in silence.
@@ -56,7 +54,18 @@ mk_ambience() {
 	umask
 	trap -p
 	alias
+	declare -Fx
 	declare -F "${mk_helpers[@]}" || :
+}
+
+# mk_list COMMAND [WORD...]: takes the lines that it prints into mk_lines. If there is no room to write them down, bash ends:
+# a part of them must not pass for all.
+mk_list() {
+	{ "$@" && echo .; } > "$MK_SCRATCH" && mapfile -t mk_lines < "$MK_SCRATCH" && [ "${mk_lines[-1]-}" = . ] || {
+		mk_report unwritable "$MK_SCRATCH"
+		exit
+	}
+	unset -v "mk_lines[-1]"
 }
 
 # Prints every variable, and the text and place of every function that is not the library's.
@@ -66,10 +75,8 @@ mk_dump() {
 
 	{ printf 'variables\0'; declare -p; printf '\0'; } >&3
 	shopt -s extdebug
-	declare -F > "$MK_SCRATCH"
-	mapfile -t mk_lines < "$MK_SCRATCH"
-	declare -F "${mk_lines[@]##* }" > "$MK_SCRATCH"
-	mapfile -t mk_lines < "$MK_SCRATCH"
+	mk_list declare -F
+	mk_list declare -F "${mk_lines[@]##* }"
 	# It turns function tracing on, which recipes must not find so.
 	shopt -u extdebug
 	set +ET
@@ -149,8 +156,8 @@ mk_trace() {
 
 exec 3>&1 4>&2 >&2
 source "$MK_LIBRARY"
-compgen -A function > "$MK_SCRATCH"
-mapfile -t mk_helpers < "$MK_SCRATCH"
+mk_list compgen -A function
+mk_helpers=("${mk_lines[@]}")
 
 mk_report host "$MACHTYPE"
 while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
@@ -164,9 +171,7 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		include_merge TOOLCHAIN < /dev/null
 		mk_describe_systems
 		mk_unwatch
-		(mk_guard && mk_ambience > "$MK_SCRATCH" && trap - EXIT)
-		IFS='' read -r -d '' mk_line < "$MK_SCRATCH"
-		mk_report plain "$mk_line"
+		{ printf 'plain\0'; (mk_guard && mk_ambience && trap - EXIT); printf '\0'; } >&3
 		mk_dump
 	elif [ "$mk_name" = "=" ]; then
 		builtin source "$mk_recipe" >&3
