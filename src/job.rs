@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Failure, Outcome, Work};
 use crate::fetch::Fetcher;
@@ -288,6 +289,18 @@ impl<'a> Job<'a> {
         };
         let cancel = &self.workshop.cancel;
         self.store.lock_unless(name, &|| cancel.is_cancelled(), &waits)?.ok_or(Trouble::Cancelled)
+    }
+
+    /// Waits for the folders that a build without a room takes for itself: of the workspace `src/`, of the build root
+    /// `build/`, `toolchain/` and what is in `deploy/`. Another process may be using them.
+    pub(crate) fn lock_folders(&self, place: usize) -> Worked<[LockFile; 2]> {
+        let waits = || {
+            let text = format!("{}: waits for another `mk` in this workspace", self.recipe(place).name);
+            self.events.send(Event::Note { text });
+        };
+        let stop = || self.workshop.cancel.is_cancelled();
+        let take = |path: PathBuf| LockFile::take(&path, &stop, &waits)?.ok_or(Trouble::Cancelled);
+        Ok([take(self.workspace.lock())?, take(self.loaded.build_root.lock())?])
     }
 
     pub(crate) fn recipe(&self, place: usize) -> &Recipe {

@@ -38,6 +38,7 @@ impl Job<'_> {
         if self.resolve(place)? {
             return Ok(());
         }
+        let _folders = if self.in_rooms { None } else { Some(self.lock_folders(place)?) };
         for step in Step::ALL {
             // Those of an earlier build. This one's `prepare`, which has run, is kept.
             if step != Step::Prepare || self.state(place).prepared.is_none() {

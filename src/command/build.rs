@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::executor::Local;
@@ -144,7 +145,9 @@ fn build_but(
     let Some(server) = server else {
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         store.sweep();
-        show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
+        with_views(&build_root, &|| false, &|| report::note(WAITS), || {
+            show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)
+        })?;
         remember(&loaded, &store);
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
         tell_nothing_to_do(settings, &loaded.name(), found.len());
@@ -199,7 +202,11 @@ fn build_but(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+    let stop = || workshop.cancel.is_cancelled();
+    let waits = || events.send(Event::Note { text: WAITS.to_owned() });
+    let finished = with_views(&build_root, &stop, &waits, || {
+        show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms)
+    });
     remember(&loaded, &store);
     if success {
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
@@ -291,6 +298,21 @@ fn unfinished(root: &BuildRoot) -> Vec<String> {
 
 fn set_unfinished(root: &BuildRoot, names: &[String]) -> Result<()> {
     store::write_atomically(&root.state().join("unfinished"), names.join("\n").as_bytes())
+}
+
+/// What is said of a wait for a build without rooms in the same build root.
+const WAITS: &str = "waits for another `mk`, which builds without rooms here, before it shows results";
+
+/// Shows results when nobody works in the views. Whoever stops while it waits leaves that to the next run.
+fn with_views(
+    root: &BuildRoot,
+    stop: &dyn Fn() -> bool,
+    waits: &dyn Fn(),
+    show: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    // No error: where nothing can be written, all is as it should be, or what is to be shown says that it is not.
+    let lock = LockFile::take(&root.lock(), stop, waits);
+    if matches!(lock, Ok(None)) { Ok(()) } else { show() }
 }
 
 /// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just
