@@ -99,11 +99,10 @@ impl Job<'_> {
         let recipe = self.recipe(place);
         let (deploy, toolchain) = (work.join("deploy"), work.join("toolchain"));
         // Modes stay as the recipe set them: another recipe that copies a file must be able to write to its copy.
-        finish::fix_times(&deploy, step::EPOCH)?;
-        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
-        if additions.entries > 0 {
-            finish::fix_times(&toolchain, step::EPOCH)?;
+        for folder in [&deploy, &toolchain] {
+            finish::fix_times(folder, step::EPOCH)?;
         }
+        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
         let output = Digest::of(format!("{} {}", tree.digest, additions.digest));
         let (source, prepared) = {
             let state = self.state(place);
@@ -151,6 +150,11 @@ impl Job<'_> {
             .map(|step| (step, places.build.clone()))
             .collect();
         self.run_steps(place, &steps, mounts.clone(), &places, work)?;
+        for part in ["deploy", "toolchain"].iter().chain(&SYSROOT_PARTS) {
+            if work.join(part).is_dir() {
+                finish::open_modes(&work.join(part))?;
+            }
+        }
         self.merge_sysroot(work)?;
         let deploy = work.join("deploy");
         finish::clean_up(&deploy)?;

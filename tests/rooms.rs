@@ -273,6 +273,46 @@ fn a_run_with_rooms_shows_nothing_in_folders_that_one_without_works_in() {
 }
 
 #[test]
+fn modes_that_keep_their_owner_out_are_no_obstacle_and_results_do_not_depend_on_who_builds() {
+    use std::os::unix::fs::PermissionsExt;
+    let results = [false, true].map(|nobody| {
+        Tree::both().map(|tree| {
+            let tree = tree.package(
+                "a",
+                r#"
+                build() {
+                    mkdir -p "$2/bin" "$2/lib" "$2/closed" "$TCDIR/bin" "$TCDIR/closed" "$TCDIR/locked"
+                    touch "$2/bin/setuid" "$2/lib/x.la" "$2/lib/y" "$2/closed/file"
+                    chmod 4111 "$2/bin/setuid"
+                    chmod 555 "$2/lib"
+                    touch "$TCDIR/bin/run" "$TCDIR/closed/file" "$TCDIR/locked/file"
+                    chmod 111 "$TCDIR/bin/run"
+                    chmod 555 "$TCDIR/locked"
+                    chmod 0 "$2/closed"
+                    chmod 055 "$TCDIR/closed"
+                }"#,
+            );
+            let words = ["-q", "tiny", "demo", "a"];
+            let mut command = if nobody { tree.command_of_nobody(&words) } else { tree.command(&words) };
+            tree.run(&mut command).is("");
+            let entry = fs_err::canonicalize(tree.built("deploy/a")).unwrap().join("..");
+            let mode = |path: &str| fs_err::metadata(entry.join(path)).unwrap().permissions().mode() & 0o7777;
+            let (deploy, toolchain) = (["bin/setuid", "lib", "closed"], ["bin/run", "closed", "locked"]);
+            assert_eq!(deploy.map(|path| mode(&format!("deploy/{path}"))), [0o4511, 0o755, 0o700]);
+            assert_eq!(toolchain.map(|path| mode(&format!("toolchain/{path}"))), [0o511, 0o755, 0o755]);
+            assert!(!entry.join("deploy/lib/x.la").exists() && entry.join("toolchain/closed/file").exists());
+            let store = if tree.has_rooms() { tree.at("store") } else { tree.built(".mk/store") };
+            let checked = tree.mk_words(&["--store", &store.to_string_lossy(), "-q", "store", "verify"]);
+            assert_eq!(checked.status, 0, "{}", checked.text());
+            let meta: serde_json::Value =
+                serde_json::from_slice(&fs_err::read(entry.join("meta.json")).unwrap()).unwrap();
+            meta["output"].clone()
+        })
+    });
+    assert!(results.iter().flatten().all(|output| *output == results[0][0]), "{results:?}");
+}
+
+#[test]
 fn outputs_are_the_same_with_and_without_rooms() {
     let outputs = Tree::both().map(|tree| {
         let tree = tree
