@@ -17,11 +17,12 @@ use crate::store::remove_tree;
 use crate::unpack;
 
 impl Job<'_> {
-    /// Gets the archive, unless its unpacked source is in the store already.
+    /// Gets the archive, unless its unpacked source is in the store already and steps do not ask for the archive itself.
     pub(crate) fn fetch(&self, place: usize) -> Worked<()> {
         let recipe = self.recipe(place);
         let Some(source) = &recipe.source else { return Ok(()) };
-        if self.unpacked(source).is_some() {
+        let asked = || self.planner.ingredients.reachable(recipe).contains("PKGDOWNLOADDIR");
+        if self.unpacked(source).is_some() && !asked() {
             return Ok(());
         }
         let urls: Vec<String> = source.urls.iter().map(|url| fetch::archive_url(url, &source.file)).collect();
