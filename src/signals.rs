@@ -43,8 +43,9 @@ impl Drop for Watch {
 
 /// Starts listening on a thread of its own.
 pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| Error::new(Kind::Host, format!("cannot listen for signals: {error}")))?;
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal)))
+            .map_err(|error| Error::new(Kind::Host, format!("cannot listen for signals: {error}")))?;
     let handle = signals.handle();
     let heard = Arc::new(AtomicI32::new(0));
     let first = Arc::clone(&heard);
@@ -71,6 +72,14 @@ pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
         }
     });
     Ok(Watch { handle, heard, listener: Some(listener) })
+}
+
+/// Whether whoever started this process wants it not to heed a signal, as `nohup` and a script's `&` do.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: plain data, for which zero is a value; it outlives the call, which changes nothing else.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
 /// Ends this process by that signal. The kernel ends the room server with it, and with that every step and every mount.

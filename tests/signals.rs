@@ -5,6 +5,7 @@
 mod harness;
 mod processes;
 
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -152,6 +153,27 @@ fn whoever_waits_for_another_mk_can_be_stopped() {
     signal(running.id(), SIGINT);
     ends_by(running, SIGINT, since);
     until_alone(&tree.at("."));
+}
+
+#[test]
+fn signals_that_its_caller_has_it_ignore_do_nothing() {
+    let tree = Tree::new();
+    let (begun, go) = (tree.at("begun"), tree.at("go"));
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Open at both ends: nobody waits for the other.
+    let mut pipe = fs_err::OpenOptions::new().read(true).write(true).open(&go).unwrap();
+    let recipe = format!("build() {{ echo begun >{}; read -r <{}; }}", begun.display(), go.display());
+    let tree = tree.package("a", &recipe);
+    let mk = tree.command(&["--rooms", "never", "tiny", "demo", "a"]);
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\"", harness::MK]).args(mk.get_args());
+    bash.env_clear().envs(mk.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut running = Running::start(bash.current_dir(tree.at("workspace")).stderr(Stdio::null()));
+    until("the step begins", || begun.exists());
+    signal(running.id(), SIGHUP);
+    signal(running.id(), SIGINT);
+    pipe.write_all(b"\n").unwrap();
+    assert_eq!(running.wait().code(), Some(0));
 }
 
 #[test]
