@@ -193,6 +193,25 @@ fn whoever_waits_for_a_server_can_be_stopped() {
 }
 
 #[test]
+fn a_signal_ends_a_command_also_after_what_it_built_first() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    for by in [SIGINT, SIGTERM, SIGHUP] {
+        let source = format!("TARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL={url}\nSHA256SUM={}", "1".repeat(64));
+        let tree = Tree::new()
+            .package("first", "build() { echo first > \"$2/file\"; }")
+            .package("second", &format!("DEPENDS=first\n{source}\nbuild() {{ :; }}"));
+        let running = start(&tree, &["shell", "tiny", "demo", "second"]);
+        let _connection = listener.accept().unwrap();
+        assert_eq!(tree.deployed("first", "file"), "first\n");
+        let since = Instant::now();
+        signal(running.id(), by);
+        ends_by(running, by, since);
+        until_alone(&tree.at("."));
+    }
+}
+
+#[test]
 fn what_cannot_be_stopped_is_cut_off() {
     // Nobody writes into the pipe, and nothing but the end of the process gets a thread out of opening it.
     let tree = Tree::new().archive("a-1.tar.gz", &[("a-1/file", "x\n")]).package(
