@@ -66,7 +66,18 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     drop(receiver);
     let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
+    // Two rooms must not write into one overlay.
+    let mut _lock = None;
     let work = if kept.is_dir() && !options.fresh {
+        let name = kept.file_name().unwrap_or_default().to_string_lossy();
+        _lock = store.try_lock(&format!("shell-{name}"))?;
+        if _lock.is_none() {
+            let text = format!(
+                "the folders of the failed build of `{}` are open in another `mk shell`",
+                options.package
+            );
+            return Err(Error::new(Kind::Host, text).hint("leave that one, or start afresh with `--fresh`"));
+        }
         crate::report::note(&format!("in the folders of the failed build, kept in `{}`", kept.display()));
         kept
     } else {
