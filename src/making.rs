@@ -441,6 +441,10 @@ impl Job<'_> {
         let kept = self.store.failed(&view);
         remove_tree(&kept).ok()?;
         fs_err::create_dir_all(kept.parent()?).ok()?;
+        if !self.in_rooms {
+            // Where it is, the next package empties it.
+            fs_err::rename(self.loaded.build_root.build(), work.join("build")).ok()?;
+        }
         fs_err::rename(work, &kept).ok()?;
         fs_err::create_dir_all(view.parent()?).ok()?;
         link_view(&kept, &view).ok()?;

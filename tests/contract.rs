@@ -365,6 +365,18 @@ fn a_missing_function_does_nothing() {
 }
 
 #[test]
+fn the_build_folder_of_a_failed_build_is_kept_whatever_is_built_afterwards() {
+    for tree in Tree::both() {
+        let tree = tree
+            .package("a", "build() { echo text >made; }\ndeploy() { false; }")
+            .package("b", "build() { echo other >made; }");
+        tree.mk("-q tiny demo a").has("build folder kept: tiny-demo/failed/a/build");
+        tree.builds("b");
+        assert_eq!(fs_err::read_to_string(tree.built("failed/a/build/made")).unwrap(), "text\n");
+    }
+}
+
+#[test]
 fn steps_stop_at_the_first_failure_with_file_line_command_and_stack() {
     for tree in Tree::both() {
         let tree = tree
