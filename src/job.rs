@@ -281,10 +281,11 @@ impl<'a> Job<'a> {
         self.states[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits for the lock of that name, and tells when another process holds it. Ends when the run is stopped.
+    /// Waits for the lock of that name, and tells when somebody holds it: another process, or another package of this run
+    /// that has the same source. Ends when the run is stopped.
     pub(crate) fn lock(&self, place: usize, name: &str) -> Worked<Lock> {
         let waits = || {
-            let text = format!("{}: waits for another `mk` that makes the same", self.recipe(place).name);
+            let text = format!("{}: waits: the same is being made already", self.recipe(place).name);
             self.events.send(Event::Note { text });
         };
         let cancel = &self.workshop.cancel;

@@ -147,7 +147,7 @@ fn whoever_waits_for_another_mk_can_be_stopped() {
     let mut command = tree.command(&["--format", "plain", "tiny", "demo"]);
     let running = Running::start(command.stderr(fs_err::File::create(&said).unwrap().into_parts().0));
     until("it says so", || {
-        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits for another `mk`")
+        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits: the same is being made already")
     });
     let since = Instant::now();
     signal(running.id(), SIGINT);
