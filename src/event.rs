@@ -82,7 +82,7 @@ pub struct Failure {
     /// The step's log on the host.
     #[serde(serialize_with = "lossy_option")]
     pub log: Option<PathBuf>,
-    /// The build folder that was kept, on the host.
+    /// The build folder that was kept, on the host; of a failed `prepare` the source, as far as it differs.
     #[serde(serialize_with = "lossy_option")]
     pub kept: Option<PathBuf>,
 }

@@ -130,7 +130,7 @@ impl Trouble {
             Trouble::Cancelled => Error::new(Kind::Told(1), ""),
             Trouble::Failed(failure, kind) => Error {
                 kind,
-                message: crate::failure::text_without_log(&failure, Path::new("/"))
+                message: crate::failure::text_without_log(&failure, Path::new(""))
                     .trim_start_matches("error: ")
                     .to_owned(),
                 at: Vec::new(),
@@ -216,11 +216,11 @@ impl<'a> Job<'a> {
         *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found.to_vec();
     }
 
-    /// Gets, unpacks and prepares the source, for a room that is entered by hand.
-    pub fn ready(&self, place: usize) -> Worked<()> {
+    /// Gets and unpacks the source and, if asked, prepares it, for a room that is entered by hand.
+    pub fn ready(&self, place: usize, prepared: bool) -> Worked<()> {
         self.state(place).action = Some(Action::Build);
         self.fetch(place)?;
-        self.prepare(place)
+        if prepared { self.prepare(place) } else { self.provide(place).map(drop) }
     }
 
     /// The nodes of the schedule: three for each package that is not reused.

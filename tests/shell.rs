@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use harness::{Transcript, Tree};
+use harness::{Transcript, Tree, list};
 use nix::sys::signal::Signal::SIGKILL;
 use processes::{Running, signal, until_alone};
 
@@ -69,4 +69,74 @@ fn the_folders_of_a_failed_build_are_open_once_at_a_time() {
     shell(&tree, &["--fresh", "a"], "cat $1/file\n").has("text\n");
     drop(stays);
     assert!(running.wait().success());
+}
+
+/// A package whose `prepare` fails half way.
+fn unprepared() -> Tree {
+    let head = "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\n";
+    let recipe = format!("{head}prepare() {{\n\techo half >half\n\tcat \"$1/missing\"\n}}\n");
+    Tree::new().archive("a-1.tar.gz", &[("a-1/file", "text\n")]).package("a", &recipe)
+}
+
+/// Looks around, and tries again.
+const TRY: &str =
+    "pwd; cat file half; echo there >\"$1/missing\" || echo \"$1\"; prepare \"$1\" || echo again\n";
+
+const TRIED: &str = "
+    /mk/src/a-1
+    text
+    half
+    /mk/tree/pkg/a
+    again
+";
+
+#[test]
+fn a_failed_prepare_is_kept_and_opened_as_it_was() {
+    let tree = unprepared();
+    tree.mk("-q tiny demo a").is("
+        ! error: a: prepare failed with exit status 1
+        !   at pkg/a/build:4 in prepare(): cat \"$1/missing\"
+        !   first errors:
+        !     cat: /mk/tree/pkg/a/missing: No such file or directory
+        !   end of log:
+        !     cat: /mk/tree/pkg/a/missing: No such file or directory
+        !   log: tiny-demo/log/a-prepare.log
+        !   changed source kept: tiny-demo/failed/a/src
+        ! hint: `mk shell tiny demo a` opens a shell in its room
+        status 1
+    ");
+    assert_eq!(fs_err::read_to_string(tree.built("failed/a/src/half")).unwrap(), "half\n");
+    let ran = shell(&tree, &["a"], TRY);
+    ran.has(TRIED).has("! note: in the folders of the failed prepare, kept in `/store/failed/");
+    assert!(!ran.stderr.contains("error: a:"), "it prepares again: {}", ran.text());
+    tree.write("pkg/a/missing", "");
+    tree.builds("a");
+}
+
+#[test]
+fn a_prepare_that_fails_for_a_shell_is_told_and_opened() {
+    let tree = unprepared();
+    for words in [&["a"][..], &["--fresh", "a"]] {
+        let ran = shell(&tree, words, TRY);
+        ran.has(TRIED).has(
+            "
+            ! error: a: prepare failed with exit status 1
+            !   at pkg/a/build:4 in prepare(): cat \"$1/missing\"
+        ",
+        );
+        ran.has(
+            "
+            !   log: tiny-demo/log/a-prepare.log
+            !   changed source kept: tiny-demo/failed/a/src
+            ! note: in the folders of the failed prepare, kept in `/store/failed/
+        ",
+        );
+    }
+}
+
+#[test]
+fn without_rooms_the_source_is_kept_as_a_failed_prepare_left_it() {
+    let tree = unprepared();
+    tree.mk("--rooms never -q tiny demo a").has("changed source kept: tiny-demo/failed/a/src");
+    assert_eq!(list(&fs_err::canonicalize(tree.built("failed/a/src")).unwrap()), ["file", "half"]);
 }
