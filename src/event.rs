@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// A package failed; everything that is known. Sent before the `WorkEnded` of the node that failed.
     Failed(Box<Failure>),
-    /// Processor time of everything below `mk`, where it is known; sent before `RunEnded`.
+    /// Processor time of all steps and of stripping, with their rooms; sent before `RunEnded`.
     Usage {
         /// User and system time together.
         #[serde(with = "seconds")]

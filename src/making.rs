@@ -418,6 +418,7 @@ impl Job<'_> {
 
     /// Turns what became of stripping into a result.
     pub fn stripped(&self, place: usize, ran: &Ran) -> Worked<()> {
+        self.state(place).cpu += ran.cpu;
         if self.workshop.cancel.is_cancelled() {
             return Err(Trouble::Cancelled);
         }

@@ -147,7 +147,7 @@ impl Job<'_> {
             Some(found) => found,
             None => {
                 let work = self.workshop.temporary.folder(recipe.name.as_str())?;
-                for part in ["layer", "work", "report", "root"] {
+                for part in ["layer", "work", "report"] {
                     fs_err::create_dir(work.join(part))?;
                 }
                 let reachable = self.planner.ingredients.reachable(recipe);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
 use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stamped};
 use crate::executor::Local;
 use crate::job::{Job, Workshop};
 use crate::layout::BuildRoot;
@@ -47,8 +47,7 @@ pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Opt
     let build_root = settings.workspace.build_root(&target.board, &target.product);
     let memory = match uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
         uptodate::State::UpToDate(count) => {
-            tell_nothing_to_do(settings, &build_root.name(), count);
-            return Ok(());
+            return tell_nothing_to_do(settings, &build_root.name(), count, trace);
         }
         uptodate::State::Partly(partly) => partly.recall(&build_root),
         uptodate::State::Unknown => None,
@@ -150,7 +149,7 @@ fn build_but(
         })?;
         remember(&loaded, &store);
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
-        tell_nothing_to_do(settings, &loaded.name(), found.len());
+        tell_nothing_to_do(settings, &loaded.name(), found.len(), trace)?;
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
     };
 
@@ -219,8 +218,7 @@ fn build_but(
     report.join();
     finished?;
     if let Some(trace) = trace {
-        let run = crate::trace::Run::of(&crate::trace::read(&record)?);
-        fs_err::write(trace, run.map(|run| run.chrome().to_string()).unwrap_or_default())?;
+        write_trace(trace, &crate::trace::read(&record)?)?;
     }
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
@@ -265,15 +263,25 @@ pub fn planner<'a>(
     }
 }
 
+fn write_trace(path: &Path, events: &[Stamped]) -> Result<()> {
+    let run = crate::trace::Run::of(events);
+    Ok(fs_err::write(path, run.map(|run| run.chrome().to_string()).unwrap_or_default())?)
+}
+
 /// A run in which everything is there.
-fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize) {
+fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize, trace: Option<&Path>) -> Result<()> {
     let (events, receiver) = Events::channel();
     let report = Report::start(receiver, report_options(settings, None));
     let (name, jobs) = (name.to_owned(), settings.jobs);
-    events.send(Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) });
-    events.send(Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO });
+    let told = [
+        Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) },
+        Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO },
+    ];
+    told.iter().for_each(|event| events.send(event.clone()));
     drop(events);
     report.join();
+    let stamped = told.map(|event| Stamped { time: SystemTime::now(), event });
+    trace.map_or(Ok(()), |trace| write_trace(trace, &stamped))
 }
 
 /// Keys of the results that a build root shows, by package.
