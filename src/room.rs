@@ -813,7 +813,7 @@ impl Maker {
             options += &self.link(folder)?;
         }
         if let Some((upper, work)) = top {
-            // Volatile: nothing is synced when the room goes. What is worth keeping, the store syncs.
+            // Volatile: nothing is synced when the room goes, nor by the store later; docs/store.md says what that means.
             options += &format!(",upperdir={},workdir={},volatile", self.link(upper)?, self.link(work)?);
         }
         self.point(to, true)?;
