@@ -99,6 +99,9 @@ impl Job<'_> {
                 ended,
             )
         })?;
+        for made in [&own, &places.toolchain] {
+            finish::open_modes(made)?;
+        }
         finish::clean_up(&own)?;
         let strip = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
         let plan = strip::plan(&own, self.target())?;

@@ -1,10 +1,13 @@
-//! Files written and folders removed so that nothing is left half done, and folders opened. Knows only `error`.
+//! Files written and folders removed so that nothing is left half done, folders opened, and locks that are files beside
+//! what they are for. Knows only `error`.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 
@@ -85,4 +88,57 @@ pub fn link_into(link: &Path, tree: &Path) -> Option<PathBuf> {
     let there = fs_err::canonicalize(link).ok()?;
     let own = fs_err::canonicalize(link.parent()?).ok()?;
     (there.starts_with(tree) && !own.starts_with(&there)).then_some(there)
+}
+
+/// The right to something, among threads and processes: a file that is there while somebody has it.
+#[derive(Debug)]
+pub struct LockFile {
+    path: PathBuf,
+    _held: Flock<std::fs::File>,
+}
+
+impl LockFile {
+    /// Waits until nobody else has it, but no longer than until `stop` says so; then `None`. `waits` is called once when it
+    /// has to wait.
+    pub fn take(path: &Path, stop: &dyn Fn() -> bool, waits: &dyn Fn()) -> Result<Option<LockFile>> {
+        let mut told = false;
+        loop {
+            let file = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            let mut file = file.into_parts().0;
+            let held = loop {
+                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                    Ok(held) => break held,
+                    Err((back, Errno::EWOULDBLOCK)) => file = back,
+                    Err((_, e)) => return Err(Error::from(std::io::Error::from(e)).context(path.display())),
+                }
+                if stop() {
+                    return Ok(None);
+                }
+                if !std::mem::replace(&mut told, true) {
+                    waits();
+                }
+                // The kernel has no call that waits for a lock and for something else.
+                std::thread::sleep(Duration::from_millis(20));
+            };
+            // Whoever held it before has removed the file: what is locked may not be what the next one opens.
+            if same_file(&held, path) {
+                return Ok(Some(LockFile { path: path.to_owned(), _held: held }));
+            }
+        }
+    }
+}
+
+impl Drop for LockFile {
+    fn drop(&mut self) {
+        // While still locked, so that nobody's file but this one is removed.
+        let _ = fs_err::remove_file(&self.path);
+    }
+}
+
+fn same_file(open: &std::fs::File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (open.metadata(), fs_err::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
 }

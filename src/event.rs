@@ -82,7 +82,7 @@ pub struct Failure {
     /// The step's log on the host.
     #[serde(serialize_with = "lossy_option")]
     pub log: Option<PathBuf>,
-    /// The build folder that was kept, on the host.
+    /// The build folder that was kept, on the host; of a failed `prepare` the source, as far as it differs.
     #[serde(serialize_with = "lossy_option")]
     pub kept: Option<PathBuf>,
 }
@@ -215,7 +215,7 @@ pub enum Event {
     },
     /// A package failed; everything that is known. Sent before the `WorkEnded` of the node that failed.
     Failed(Box<Failure>),
-    /// Processor time of everything below `mk`, where it is known; sent before `RunEnded`.
+    /// Processor time of all steps and of stripping, with their rooms; sent before `RunEnded`.
     Usage {
         /// User and system time together.
         #[serde(with = "seconds")]

@@ -73,7 +73,8 @@ fn render(failure: &Failure, root: &Path, look: bool) -> String {
         let _ = write!(out, "\n  log: {}", below(log, root));
     }
     if let Some(kept) = &failure.kept {
-        let _ = write!(out, "\n  build folder kept: {}", below(kept, root));
+        let what = if kept.ends_with("src") { "changed source" } else { "build folder" };
+        let _ = write!(out, "\n  {what} kept: {}", below(kept, root));
     }
     for hint in &failure.hints {
         let _ = write!(out, "\nhint: {hint}");

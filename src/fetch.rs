@@ -1,5 +1,5 @@
 //! Gets one archive: tries its URLs in order, goes on where an earlier try broke off, and gives it its name
-//! only once its digest fits. Knows `digest`, `names`, `origin` and `archive`'s look at first bytes; nothing of
+//! only once its digest fits. Knows `digest`, `disk`, `names`, `origin` and `archive`'s look at first bytes; nothing of
 //! recipes, and nothing of what is in an archive.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -8,14 +8,13 @@ use std::sync::Mutex;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use reqwest::{StatusCode, Url, blocking::Client};
 use sha2::{Digest as _, Sha256};
 
 use crate::archive::is_web_page;
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::downloads;
 use crate::error::{Error, Kind, Result};
 use crate::names::PackageName;
@@ -224,7 +223,8 @@ impl Job<'_> {
             return Ok(Fetched { path, digest, from: None, warning: None });
         }
         fs_err::create_dir_all(dir)?;
-        let _lock = Lock::take(&dir.join(format!("{file}.lock")), self.cancelled)?;
+        let lock = dir.join(format!("{file}.lock"));
+        let _lock = LockFile::take(&lock, self.cancelled, &|| ())?.ok_or_else(stopped)?;
         let mut warning = None;
         // Another process may have fetched it in the meantime.
         if let Some(digest) = self.there(&path)? {
@@ -756,57 +756,6 @@ fn gone(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-/// The right to fetch a file, among threads and processes.
-struct Lock {
-    path: PathBuf,
-    _held: Flock<std::fs::File>,
-}
-
-impl Lock {
-    /// Waits until nobody else has it.
-    fn take(path: &Path, cancelled: &dyn Fn() -> bool) -> Result<Lock> {
-        loop {
-            let mut file = fs_err::OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?
-                .into_parts()
-                .0;
-            let held = loop {
-                if cancelled() {
-                    return Err(stopped());
-                }
-                match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                    Ok(held) => break held,
-                    Err((back, Errno::EWOULDBLOCK)) => file = back,
-                    Err((_, e)) => return Err(Error::from(io::Error::from(e)).context(path.display())),
-                }
-                std::thread::sleep(LOOK);
-            };
-            // Whoever held it before has removed the file: what is locked may not be what the next one opens.
-            if same_file(&held, path) {
-                return Ok(Lock { path: path.to_owned(), _held: held });
-            }
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // While still locked, so that nobody's file but this one is removed.
-        let _ = fs_err::remove_file(&self.path);
-    }
-}
-
-fn same_file(open: &std::fs::File, path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    match (open.metadata(), fs_err::metadata(path)) {
-        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
-        _ => false,
     }
 }
 

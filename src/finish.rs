@@ -118,6 +118,25 @@ pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
     seal_with(root, epoch, |mode| mode | 0o400)
 }
 
+/// Gives owners what `fix_times` gives them, and changes no times: for what looks into a folder before that. A recipe may
+/// have made folders that nobody can enter, and files that nobody can read.
+pub fn open_modes(root: &Path) -> Result<()> {
+    let mut ahead = vec![root.to_owned()];
+    while let Some(folder) = ahead.pop() {
+        change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), |mode| mode | 0o700)?;
+        for entry in fs_err::read_dir(&folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                ahead.push(entry.path());
+            } else if kind.is_file() {
+                change_mode(&entry.path(), entry.metadata()?.mode(), |mode| mode | 0o400)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 fn seal_with(root: &Path, epoch: i64, file_mode: impl Fn(u32) -> u32) -> Result<()> {
     let top = open_folder(root)?;
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Failure, Outcome, Work};
 use crate::fetch::Fetcher;
@@ -129,7 +130,7 @@ impl Trouble {
             Trouble::Cancelled => Error::new(Kind::Told(1), ""),
             Trouble::Failed(failure, kind) => Error {
                 kind,
-                message: crate::failure::text_without_log(&failure, Path::new("/"))
+                message: crate::failure::text_without_log(&failure, Path::new(""))
                     .trim_start_matches("error: ")
                     .to_owned(),
                 at: Vec::new(),
@@ -215,11 +216,11 @@ impl<'a> Job<'a> {
         *self.lent.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = found.to_vec();
     }
 
-    /// Gets, unpacks and prepares the source, for a room that is entered by hand.
-    pub fn ready(&self, place: usize) -> Worked<()> {
+    /// Gets and unpacks the source and, if asked, prepares it, for a room that is entered by hand.
+    pub fn ready(&self, place: usize, prepared: bool) -> Worked<()> {
         self.state(place).action = Some(Action::Build);
         self.fetch(place)?;
-        self.prepare(place)
+        if prepared { self.prepare(place) } else { self.provide(place).map(drop) }
     }
 
     /// The nodes of the schedule: three for each package that is not reused.
@@ -280,14 +281,27 @@ impl<'a> Job<'a> {
         self.states[place].lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Waits for the lock of that name, and tells when another process holds it. Ends when the run is stopped.
+    /// Waits for the lock of that name, and tells when somebody holds it: another process, or another package of this run
+    /// that has the same source. Ends when the run is stopped.
     pub(crate) fn lock(&self, place: usize, name: &str) -> Worked<Lock> {
         let waits = || {
-            let text = format!("{}: waits for another `mk` that makes the same", self.recipe(place).name);
+            let text = format!("{}: waits: the same is being made already", self.recipe(place).name);
             self.events.send(Event::Note { text });
         };
         let cancel = &self.workshop.cancel;
         self.store.lock_unless(name, &|| cancel.is_cancelled(), &waits)?.ok_or(Trouble::Cancelled)
+    }
+
+    /// Waits for the folders that a build without a room takes for itself: of the workspace `src/`, of the build root
+    /// `build/`, `toolchain/` and what is in `deploy/`. Another process may be using them.
+    pub(crate) fn lock_folders(&self, place: usize) -> Worked<[LockFile; 2]> {
+        let waits = || {
+            let text = format!("{}: waits for another `mk` in this workspace", self.recipe(place).name);
+            self.events.send(Event::Note { text });
+        };
+        let stop = || self.workshop.cancel.is_cancelled();
+        let take = |path: PathBuf| LockFile::take(&path, &stop, &waits)?.ok_or(Trouble::Cancelled);
+        Ok([take(self.workspace.lock())?, take(self.loaded.build_root.lock())?])
     }
 
     pub(crate) fn recipe(&self, place: usize) -> &Recipe {

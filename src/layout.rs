@@ -155,6 +155,11 @@ impl Workspace {
         self.root.join("src")
     }
 
+    /// There while a package is built without a room: such builds share folders.
+    pub fn lock(&self) -> PathBuf {
+        self.root.join(".mk-lock")
+    }
+
     /// What is made of a build root for use elsewhere: `<board>-<product>-<what>`, beside it.
     pub fn result(&self, build_root: &str, what: &str) -> PathBuf {
         self.root.join(format!("{build_root}-{what}"))
@@ -219,6 +224,11 @@ impl BuildRoot {
     /// What `mk` remembers of this build root.
     pub fn state(&self) -> PathBuf {
         self.root.join(".mk")
+    }
+
+    /// There while its views are changed, and while a package is built without a room, which works in them.
+    pub fn lock(&self) -> PathBuf {
+        self.state().join("lock")
     }
 
     /// Build folders that were kept after a failure.

@@ -39,6 +39,7 @@ impl Job<'_> {
         if self.resolve(place)? {
             return Ok(());
         }
+        let _folders = if self.in_rooms { None } else { Some(self.lock_folders(place)?) };
         for step in Step::ALL {
             // Those of an earlier build. This one's `prepare`, which has run, is kept.
             if step != Step::Prepare || self.state(place).prepared.is_none() {
@@ -55,13 +56,8 @@ impl Job<'_> {
         };
         let mut inputs = match result {
             Ok(inputs) => inputs,
-            Err(Trouble::Failed(mut failure, kind)) => {
-                failure.kept = self.keep(place, &work);
-                if failure.kept.is_some() && self.in_rooms {
-                    let (board, product) = (&self.loaded.board, &self.loaded.product);
-                    failure.hints.push(crate::failure::shell_hint(board, product, recipe.name.as_str()));
-                }
-                return Err(Trouble::Failed(failure, kind));
+            Err(Trouble::Failed(failure, kind)) => {
+                return Err(self.keep_failed(place, &work, failure, kind));
             }
             Err(cancelled) => {
                 remove_tree(&work)?;
@@ -112,11 +108,10 @@ impl Job<'_> {
         let recipe = self.recipe(place);
         let (deploy, toolchain) = (work.join("deploy"), work.join("toolchain"));
         // Modes stay as the recipe set them: another recipe that copies a file must be able to write to its copy.
-        finish::fix_times(&deploy, step::EPOCH)?;
-        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
-        if additions.entries > 0 {
-            finish::fix_times(&toolchain, step::EPOCH)?;
+        for folder in [&deploy, &toolchain] {
+            finish::fix_times(folder, step::EPOCH)?;
         }
+        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
         let output = Digest::of(format!("{} {}", tree.digest, additions.digest));
         let (source, prepared) = {
             let state = self.state(place);
@@ -164,6 +159,11 @@ impl Job<'_> {
             .map(|step| (step, places.build.clone()))
             .collect();
         self.run_steps(place, &steps, mounts.clone(), &places, work)?;
+        for part in ["deploy", "toolchain"].iter().chain(&SYSROOT_PARTS) {
+            if work.join(part).is_dir() {
+                finish::open_modes(&work.join(part))?;
+            }
+        }
         self.merge_sysroot(work)?;
         let deploy = work.join("deploy");
         finish::clean_up(&deploy)?;
@@ -432,6 +432,7 @@ impl Job<'_> {
 
     /// Turns what became of stripping into a result.
     pub fn stripped(&self, place: usize, ran: &Ran) -> Worked<()> {
+        self.state(place).cpu += ran.cpu;
         if self.workshop.cancel.is_cancelled() {
             return Err(Trouble::Cancelled);
         }
@@ -444,18 +445,46 @@ impl Job<'_> {
         Err(error.into())
     }
 
-    /// Keeps the folders of a failed build where `mk shell` finds them; `None` when that is not possible.
-    pub(crate) fn keep(&self, place: usize, work: &Path) -> Option<PathBuf> {
+    /// Keeps the folders of a failed step where `mk shell` finds them, if that is possible, and says so in the failure.
+    pub(crate) fn keep_failed(
+        &self,
+        place: usize,
+        work: &Path,
+        mut failure: Box<Failure>,
+        kind: Kind,
+    ) -> Trouble {
+        failure.kept = self.keep(place, work, failure.step);
+        if failure.kept.is_some() && self.in_rooms {
+            let (board, product) = (&self.loaded.board, &self.loaded.product);
+            let package = self.recipe(place).name.as_str();
+            failure.hints.push(crate::failure::shell_hint(board, product, package));
+        }
+        Trouble::Failed(failure, kind)
+    }
+
+    fn keep(&self, place: usize, work: &Path, step: Option<Step>) -> Option<PathBuf> {
         let view = self.loaded.build_root.failed(&self.recipe(place).name);
         let kept = self.store.failed(&view);
         remove_tree(&kept).ok()?;
         fs_err::create_dir_all(kept.parent()?).ok()?;
+        if !self.in_rooms {
+            // Where they are, the next package empties them.
+            fs_err::rename(self.loaded.build_root.build(), work.join("build")).ok()?;
+            let source = self.recipe(place).source.iter().find_map(|source| source.folders.first());
+            if let Some(folder) = source.filter(|folder| *folder != "." && step == Some(Step::Prepare)) {
+                fs_err::rename(self.workspace.src().join(folder), work.join("src")).ok()?;
+            }
+        }
         fs_err::rename(work, &kept).ok()?;
         fs_err::create_dir_all(view.parent()?).ok()?;
         link_view(&kept, &view).ok()?;
-        Some(view.join("build"))
+        let prepared = step == Some(Step::Prepare) && kept.join("src").is_dir();
+        Some(view.join(if prepared { "src" } else { "build" }))
     }
 }
+
+/// A file beside the folders that are kept of a failed step, with its name, where that is not one of those of a build.
+pub const FAILED_STEP: &str = "failed-step";
 
 /// The parts of a deploy folder that are seen in the sysroot.
 pub const SYSROOT_PARTS: [&str; 2] = ["include", "lib"];

@@ -326,6 +326,7 @@ impl<'a> Supervisor<'a> {
         inherit: &[(RawFd, RawFd)],
         terminal: bool,
     ) -> Result<(), String> {
+        let terminal_at = inherit.iter().find(|(_, number)| terminal && *number == 0).map(|(fd, _)| *fd);
         for (program, output) in programs.iter().zip(outputs) {
             self.hear(Some(Duration::ZERO));
             if self.stop.is_some() {
@@ -333,7 +334,7 @@ impl<'a> Supervisor<'a> {
             }
             let start = Instant::now();
             let pid = self.spawn(program, output, inherit, terminal)?;
-            let status = self.wait(pid);
+            let status = self.wait(pid, terminal_at);
             self.end_all();
             Reply::Exit(Exit { status, elapsed: start.elapsed() }).send(self.control);
             if status != Status::Code(0) {
@@ -346,8 +347,9 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Waits for `pid`, and while stopping also for all others.
-    fn wait(&mut self, pid: i32) -> Status {
+    /// Waits for `pid`, and while stopping also for all others. With a terminal, a program that stops itself goes on: nobody
+    /// else could have it go on, and nobody else gets the keys.
+    fn wait(&mut self, pid: i32, terminal: Option<RawFd>) -> Status {
         let mut status = None;
         loop {
             loop {
@@ -361,6 +363,13 @@ impl<'a> Supervisor<'a> {
             }
             if let (Some(status), None) = (status, self.kill_at) {
                 return status;
+            }
+            if let Some(terminal) = terminal.filter(|_| stands_still(pid)) {
+                // SAFETY: system calls without pointers. It leads a group of its own.
+                unsafe {
+                    libc::tcsetpgrp(terminal, pid);
+                    libc::kill(-pid, libc::SIGCONT);
+                }
             }
             let due =
                 [self.deadline.filter(|_| self.stop.is_none()), self.kill_at].into_iter().flatten().min();
@@ -619,6 +628,16 @@ fn wait_any(flags: i32) -> Option<(i32, Status)> {
             Err(Errno::EINTR) => {}
             Err(_) => return None,
         }
+    }
+}
+
+/// Whether a child has been stopped since this was last asked.
+fn stands_still(pid: i32) -> bool {
+    // SAFETY: plain data, for which zero is a value; it outlives the call. `si_pid` is set where there is news, else zero.
+    unsafe {
+        let mut news: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_PID, pid as libc::id_t, &mut news, libc::WSTOPPED | libc::WNOHANG) == 0
+            && news.si_pid() == pid
     }
 }
 

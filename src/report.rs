@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::event::{Event, Exit, Outcome, Stamped, Work};
+use crate::event::{Event, Exit, Failure, Outcome, Stamped, Work};
 use crate::failure::{self, clean};
 use crate::names::Step;
 use crate::progress::{Painter, Progress, Size};
@@ -547,6 +547,12 @@ fn create(path: &Path) -> std::io::Result<fs_err::File> {
         fs_err::create_dir_all(folder)?;
     }
     fs_err::File::create(path)
+}
+
+/// Tells a failure outside of a run.
+pub fn tell_failure(failure: &Failure, root: &Path) {
+    // Nobody is left to tell when standard error is gone.
+    let _ = writeln!(std::io::stderr(), "{}", failure::text(failure, root));
 }
 
 /// Says one line outside of a run: `note: TEXT`.

@@ -211,7 +211,7 @@ impl RoomServer {
     ///
     /// `inherit`: descriptors of ours and the numbers at which the programs find them. Fails with [`Kind::Host`], naming
     /// what could not be mounted or executed and the errno; a program that fails is no error.
-    /// The `work` folders are empty again afterwards.
+    /// The `work` folders are emptied before and afterwards; no other room may be using them.
     pub fn run(&self, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
         self.run_telling(false, room, inherit, cancel, &mut |_| ())
     }
@@ -230,13 +230,19 @@ impl RoomServer {
         cancel: &Cancel,
         ended: &mut dyn FnMut(&Exit),
     ) -> Result<Ran> {
-        let ran = self.request(if bare { BARE } else { 0 }, room, inherit, cancel, ended);
-        let mounts = if bare { &[][..] } else { &room.mounts };
-        for mount in mounts {
-            if let Mount::Overlay { work: Some(work), .. } = mount {
-                clear_work(work);
+        let clear = || {
+            let mounts = if bare { &[][..] } else { &room.mounts };
+            for mount in mounts {
+                if let Mount::Overlay { work: Some(work), .. } = mount {
+                    clear_work(work);
+                }
             }
-        }
+        };
+        // Before as well: whoever had them before and was killed has left the mark of a `volatile` overlay, with which the
+        // kernel takes none again.
+        clear();
+        let ran = self.request(if bare { BARE } else { 0 }, room, inherit, cancel, ended);
+        clear();
         ran
     }
 
@@ -807,7 +813,7 @@ impl Maker {
             options += &self.link(folder)?;
         }
         if let Some((upper, work)) = top {
-            // Volatile: nothing is synced when the room goes. What is worth keeping, the store syncs.
+            // Volatile: nothing is synced when the room goes, nor by the store later; docs/store.md says what that means.
             options += &format!(",upperdir={},workdir={},volatile", self.link(upper)?, self.link(work)?);
         }
         self.point(to, true)?;

@@ -1,8 +1,8 @@
 //! Ctrl-C and its like: the first ends running steps gently, the second ends `mk` at once, and so does patience. Knows nobody but `Cancel` and the schedule.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_millis(1800);
 #[derive(Debug)]
 pub struct Watch {
     handle: Handle,
+    /// That of [`ALONE`].
+    alone: Arc<AtomicBool>,
     heard: Arc<AtomicI32>,
     listener: Option<std::thread::JoinHandle<()>>,
 }
@@ -33,6 +35,7 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        self.alone.store(true, Ordering::SeqCst);
         self.handle.close();
         // Its end is awaited: a room server can be forked only by a process with one thread.
         if let Some(listener) = self.listener.take() {
@@ -41,10 +44,28 @@ impl Drop for Watch {
     }
 }
 
-/// Starts listening on a thread of its own.
+/// The signals that are listened for.
+fn heeded() -> impl Iterator<Item = i32> {
+    [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal))
+}
+
+/// Whether nobody listens: then a signal does what it does by itself. The kernel does not see to that, since signal-hook
+/// keeps its handler for good once it has one.
+static ALONE: LazyLock<std::io::Result<Arc<AtomicBool>>> = LazyLock::new(|| {
+    let alone = Arc::new(AtomicBool::new(true));
+    for signal in heeded() {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&alone))?;
+    }
+    Ok(alone)
+});
+
+/// Starts listening on a thread of its own. There is one that listens at a time.
 pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| Error::new(Kind::Host, format!("cannot listen for signals: {error}")))?;
+    let failed =
+        |error: &std::io::Error| Error::new(Kind::Host, format!("cannot listen for signals: {error}"));
+    let alone = Arc::clone(ALONE.as_ref().map_err(failed)?);
+    let mut signals = Signals::new(heeded()).map_err(|error| failed(&error))?;
+    alone.store(false, Ordering::SeqCst);
     let handle = signals.handle();
     let heard = Arc::new(AtomicI32::new(0));
     let first = Arc::clone(&heard);
@@ -70,7 +91,15 @@ pub fn watch(cancel: Cancel, wakes: Sender<Wake>) -> Result<Watch> {
             let _ = timer.join();
         }
     });
-    Ok(Watch { handle, heard, listener: Some(listener) })
+    Ok(Watch { handle, alone, heard, listener: Some(listener) })
+}
+
+/// Whether whoever started this process wants it not to heed a signal, as `nohup` and a script's `&` do.
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: plain data, for which zero is a value; it outlives the call, which changes nothing else.
+    let mut now: libc::sigaction = unsafe { std::mem::zeroed() };
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &mut now) };
+    asked == 0 && now.sa_sigaction == libc::SIG_IGN
 }
 
 /// Ends this process by that signal. The kernel ends the room server with it, and with that every step and every mount.

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
+use crate::event::{Event, Failure};
 use crate::fetch::{self};
 use crate::job::{Job, Trouble, Worked};
 use crate::key::{self};
+use crate::making::FAILED_STEP;
 use crate::names::Step;
 use crate::plan::Action;
 use crate::recipe::Source;
@@ -17,11 +18,12 @@ use crate::store::remove_tree;
 use crate::unpack;
 
 impl Job<'_> {
-    /// Gets the archive, unless its unpacked source is in the store already.
+    /// Gets the archive, unless its unpacked source is in the store already and steps do not ask for the archive itself.
     pub(crate) fn fetch(&self, place: usize) -> Worked<()> {
         let recipe = self.recipe(place);
         let Some(source) = &recipe.source else { return Ok(()) };
-        if self.unpacked(source).is_some() {
+        let asked = || self.planner.ingredients.reachable(recipe).contains("PKGDOWNLOADDIR");
+        if self.unpacked(source).is_some() && !asked() {
             return Ok(());
         }
         let urls: Vec<String> = source.urls.iter().map(|url| fetch::archive_url(url, &source.file)).collect();
@@ -68,17 +70,23 @@ impl Job<'_> {
         if self.state(place).action == Some(Action::Maybe) && self.resolve(place)? {
             return Ok(());
         }
-        let recipe = self.recipe(place);
-        let Some(source) = &recipe.source else { return Ok(()) };
+        if let Some(folder) = self.provide(place)? {
+            if self.recipe(place).function(Step::Prepare).is_some() && self.in_rooms {
+                self.run_prepare(place, &folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The source folder in the store, where the archive is unpacked unless it is there; `None`: the package has none.
+    pub(crate) fn provide(&self, place: usize) -> Worked<Option<PathBuf>> {
+        let Some(source) = &self.recipe(place).source else { return Ok(None) };
         let folder = match self.unpacked(source) {
             Some(folder) => folder,
             None => self.unpack(place, source)?,
         };
         self.state(place).source = Some(folder.clone());
-        if recipe.function(Step::Prepare).is_some() && self.in_rooms {
-            self.run_prepare(place, &folder)?;
-        }
-        Ok(())
+        Ok(Some(folder))
     }
 
     fn unpack(&self, place: usize, source: &Source) -> Worked<PathBuf> {
@@ -107,6 +115,16 @@ impl Job<'_> {
         self.unpacked(source).ok_or_else(|| Error::new(Kind::Internal, "an unpacked source vanished").into())
     }
 
+    /// Keeps what a failed `prepare` made of the source as if a step after it had: there `mk shell` goes on with it.
+    fn keep_unprepared(&self, place: usize, work: &Path, failure: Box<Failure>, kind: Kind) -> Trouble {
+        let moved = fs_err::rename(work.join("layer"), work.join("src"))
+            .and_then(|()| fs_err::write(work.join(FAILED_STEP), Step::Prepare.as_str()));
+        match moved {
+            Ok(()) => self.keep_failed(place, work, failure, kind),
+            Err(_) => Trouble::Failed(failure, kind),
+        }
+    }
+
     /// Runs `prepare` in a room, unless the store has its layer.
     fn run_prepare(&self, place: usize, folder: &Path) -> Worked<()> {
         let recipe = self.recipe(place);
@@ -130,7 +148,7 @@ impl Job<'_> {
             Some(found) => found,
             None => {
                 let work = self.workshop.temporary.folder(recipe.name.as_str())?;
-                for part in ["layer", "work", "report", "root"] {
+                for part in ["layer", "work", "report"] {
                     fs_err::create_dir(work.join(part))?;
                 }
                 let reachable = self.planner.ingredients.reachable(recipe);
@@ -145,7 +163,11 @@ impl Job<'_> {
                     work: Some(work.join("work")),
                     to: to.clone(),
                 });
-                self.run_steps(place, &[(Step::Prepare, to)], mounts, &places, &work)?;
+                let ran = self.run_steps(place, &[(Step::Prepare, to)], mounts, &places, &work);
+                if let Err(Trouble::Failed(failure, kind)) = ran {
+                    return Err(self.keep_unprepared(place, &work, failure, kind));
+                }
+                ran?;
                 let inputs = step::discovered(&work.join("report"), recipe, &places)?;
                 self.is_as_planned(recipe, &whole, &inputs, &work)?;
                 remove_tree(&work.join("work"))?;

@@ -6,7 +6,7 @@
 //! <store>/entry/ab/<key>/    manifest, meta.json, deploy/, toolchain/, log/
 //! <store>/inputs/ab/<own>    which inputs the builds of a recipe discovered while they ran
 //! <store>/source/<digest>/   unpacked archives
-//! <store>/prepared/<key>/    layer/ (what `prepare` changed), log, meta.json
+//! <store>/prepared/<key>/    layer/ (what `prepare` changed), prepare.log, report/ (what it asked for)
 //! <store>/duration/<package> seconds of the last build
 //! <store>/failed/<view>/     folders of failed builds
 //! <store>/root/              build roots that use results

@@ -30,7 +30,7 @@ pub struct Run {
     pub total: usize,
     /// How many of them were there already.
     pub reused: usize,
-    /// Processor seconds of everything below `mk`.
+    /// Processor seconds of all steps and of stripping.
     pub cpu: Option<f64>,
     /// Every package that the events name, by name.
     pub packages: BTreeMap<PackageName, Package>,

@@ -106,6 +106,23 @@ fn the_download_folder_is_shared_by_all_boards_and_products() {
 }
 
 #[test]
+fn an_archive_is_there_for_steps_that_ask_for_it_also_where_its_source_was_unpacked_before() {
+    for tree in Tree::both() {
+        let recipe = |version: &str| {
+            format!(
+                "VERSION={version} URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\nbuild() {{ cp \"$PKGDOWNLOADDIR/a-1.tar.gz\" $2/; }}"
+            )
+        };
+        let tree = tree.archive("a-1.tar.gz", &[("a-1/file", "text\n")]).package("a", &recipe("1"));
+        tree.builds("a");
+        fs_err::remove_dir_all(tree.at("workspace/download")).unwrap();
+        tree.write("pkg/a/build", &recipe("2"));
+        tree.builds("a");
+        assert_eq!(tree.list_deployed("a"), ["a-1.tar.gz"]);
+    }
+}
+
+#[test]
 fn programs_of_the_toolchain_come_first_on_the_path_by_the_target_s_name() {
     for tree in Tree::both() {
         let tree = tree
@@ -344,6 +361,18 @@ fn a_missing_function_does_nothing() {
         tree.builds("a");
         assert_eq!(list(&tree.built("log")), ["events.json"]);
         assert_eq!(tree.list_deployed("a"), [""; 0]);
+    }
+}
+
+#[test]
+fn the_build_folder_of_a_failed_build_is_kept_whatever_is_built_afterwards() {
+    for tree in Tree::both() {
+        let tree = tree
+            .package("a", "build() { echo text >made; }\ndeploy() { false; }")
+            .package("b", "build() { echo other >made; }");
+        tree.mk("-q tiny demo a").has("build folder kept: tiny-demo/failed/a/build");
+        tree.builds("b");
+        assert_eq!(fs_err::read_to_string(tree.built("failed/a/build/made")).unwrap(), "text\n");
     }
 }
 

@@ -163,3 +163,33 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((first.as_str(), output.status.code(), output.stderr.len()), ("1\n", Some(0), 0));
 }
+
+#[test]
+fn a_run_that_has_nothing_to_do_writes_a_trace_as_well() {
+    let tree = tree();
+    tree.builds("");
+    // The first looks at files alone; the second, after a change that does not count, plans.
+    for file in ["first", "second"] {
+        tree.mk(&format!("-q tiny demo --trace {file}")).is("");
+        let trace = fs_err::read(tree.at("workspace").join(file)).unwrap();
+        let trace: serde_json::Value = serde_json::from_slice(&trace).unwrap();
+        assert_eq!(trace["traceEvents"][0]["args"]["name"], "mk tiny-demo");
+        tree.write("pkg/other/build", "# A comment.\nbuild() { echo other; }");
+    }
+}
+
+#[test]
+fn the_time_that_strip_takes_is_counted() {
+    for tree in Tree::both() {
+        let strip = "#!/bin/sh\nwhile read -r _ _ _ _ _ _ _ _ _ _ _ _ _ u s _ </proc/self/stat; do test $((u + s)) -ge 60 && exit; done\n";
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", &format!("TARGET={}-linux-gnu\n", std::env::consts::ARCH))
+            .file("pkg/toolchain/strip", strip)
+            .package("toolchain", "deploy() { mkdir $TCDIR/bin; install -m 755 $SCRIPTDIR/pkg/toolchain/strip $TCDIR/bin/$TARGET-strip; }")
+            .package("a", "DEPENDS=toolchain\nbuild() { mkdir $2/lib; echo 'int x;' | gcc -g -c -x c -o $2/lib/x.o -; }");
+        tree.builds("a");
+        let record = mk::trace::read(&tree.built("log/events.json")).unwrap();
+        let used = mk::trace::Run::of(&record).unwrap().cpu.unwrap();
+        assert!(used >= 0.6, "{used}");
+    }
+}

@@ -670,6 +670,8 @@ fn a_shell_gets_the_terminal_with_job_control_and_gives_it_back(bench: &Bench) {
         say("sh -c 'echo asle\"\"ep; exec sleep 100'\n", "asleep");
         say("\x1a", "Stopped");
         say("kill -9 %1; wait -f %1; echo go\"\"ne\n", "gone");
+        say("suspend\n", "$ ");
+        say("echo on\"\"wards\n", "onwards");
         say("exit 3\n", "the caller asks: ");
         say("fine\n", "it was fine");
         assert_eq!(caller.wait().unwrap().code(), Some(3));

@@ -1,11 +1,14 @@
 //! What keeps packages apart, and what is left of a build when it is over: by real recipes that the real program runs.
 
 mod harness;
+mod processes;
 
 use std::io::Read;
 use std::net::TcpListener;
+use std::path::Path;
 
 use harness::{Tree, list};
+use processes::{Running, until};
 
 /// Writes one file into the toolchain, over and over, and looks whether it is still its own.
 const FIGHT: &str = r#"
@@ -201,6 +204,112 @@ fn nothing_is_left_mounted_running_or_lying_about() {
         let store = if tree.has_rooms() { tree.at("store") } else { tree.built(".mk/store") };
         assert_eq!(list(&store.join("tmp")), [""; 0]);
     }
+}
+
+/// Two packages that write into the toolchain. `slow` makes a file `begun`, then stays in its step until somebody writes into
+/// the pipe `go`; it fails if it sees anything but what it wrote itself.
+fn slow_and_quick() -> Tree {
+    let tree = Tree::new().board("small");
+    nix::unistd::mkfifo(&tree.at("go"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (begun, go) = (tree.at("begun"), tree.at("go"));
+    let slow = format!(
+        r#"
+        build() {{
+            mkdir -p "$TCDIR/bin"
+            echo slow >"$TCDIR/bin/slow"
+            echo begun >{begun}
+            read -r <{go}
+            [ "$(echo "$TCDIR"/bin/*)" = "$TCDIR/bin/slow" ]
+            echo slow >"$2/file"
+        }}"#,
+        begun = begun.display(),
+        go = go.display(),
+    );
+    let quick =
+        r#"build() { mkdir -p "$TCDIR/bin"; echo quick >"$TCDIR/bin/quick"; echo quick >"$2/file"; }"#;
+    tree.package("slow", &slow).package("quick", quick)
+}
+
+/// Starts a run and waits until it says this.
+fn start_until(tree: &Tree, words: &[&str], told: &str) -> Running {
+    let said = tree.at("said");
+    let file = fs_err::File::create(&said).unwrap().into_parts().0;
+    let running = Running::start(tree.command(words).args(["--format", "plain"]).stderr(file));
+    until(told, || fs_err::read_to_string(&said).unwrap().contains(told));
+    running
+}
+
+#[test]
+fn two_runs_without_rooms_in_one_workspace_take_turns() {
+    for board in ["tiny", "small"] {
+        let tree = slow_and_quick();
+        let mut slow = Running::start(&mut tree.command(&["-q", "--rooms", "never", "tiny", "demo", "slow"]));
+        until("the step begins", || tree.at("begun").exists());
+        let quick = ["--rooms", "never", board, "demo", "quick"];
+        let mut quick = start_until(&tree, &quick, "note: quick: waits for another `mk` in this workspace");
+        fs_err::write(tree.at("go"), "\n").unwrap();
+        assert!(slow.wait().success() && quick.wait().success());
+        let toolchain = |package: &Path| list(&fs_err::canonicalize(package).unwrap().join("../toolchain"));
+        assert_eq!(tree.deployed("slow", "file"), "slow\n");
+        assert_eq!(toolchain(&tree.built("deploy/slow")), ["bin/", "bin/slow"]);
+        let quick = tree.at(&format!("workspace/{board}-demo/deploy/quick"));
+        assert_eq!(fs_err::read_to_string(quick.join("file")).unwrap(), "quick\n");
+        assert_eq!(toolchain(&quick), ["bin/", "bin/quick"]);
+    }
+}
+
+#[test]
+fn a_run_with_rooms_shows_nothing_in_folders_that_one_without_works_in() {
+    let tree = slow_and_quick();
+    let mut slow = Running::start(&mut tree.command(&["-q", "--rooms", "never", "tiny", "demo", "slow"]));
+    until("the step begins", || tree.at("begun").exists());
+    let quick = ["--rooms", "always", "tiny", "demo", "quick"];
+    let mut quick =
+        start_until(&tree, &quick, "note: waits for another `mk`, which builds without rooms here");
+    fs_err::write(tree.at("go"), "\n").unwrap();
+    assert!(slow.wait().success() && quick.wait().success());
+    assert_eq!(tree.deployed("slow", "file"), "slow\n");
+    assert_eq!(tree.deployed("quick", "file"), "quick\n");
+}
+
+#[test]
+fn modes_that_keep_their_owner_out_are_no_obstacle_and_results_do_not_depend_on_who_builds() {
+    use std::os::unix::fs::PermissionsExt;
+    let results = [false, true].map(|nobody| {
+        Tree::both().map(|tree| {
+            let tree = tree.package(
+                "a",
+                r#"
+                build() {
+                    mkdir -p "$2/bin" "$2/lib" "$2/closed" "$TCDIR/bin" "$TCDIR/closed" "$TCDIR/locked"
+                    touch "$2/bin/setuid" "$2/lib/x.la" "$2/lib/y" "$2/closed/file"
+                    chmod 4111 "$2/bin/setuid"
+                    chmod 555 "$2/lib"
+                    touch "$TCDIR/bin/run" "$TCDIR/closed/file" "$TCDIR/locked/file"
+                    chmod 111 "$TCDIR/bin/run"
+                    chmod 555 "$TCDIR/locked"
+                    chmod 0 "$2/closed"
+                    chmod 055 "$TCDIR/closed"
+                }"#,
+            );
+            let words = ["-q", "tiny", "demo", "a"];
+            let mut command = if nobody { tree.command_of_nobody(&words) } else { tree.command(&words) };
+            tree.run(&mut command).is("");
+            let entry = fs_err::canonicalize(tree.built("deploy/a")).unwrap().join("..");
+            let mode = |path: &str| fs_err::metadata(entry.join(path)).unwrap().permissions().mode() & 0o7777;
+            let (deploy, toolchain) = (["bin/setuid", "lib", "closed"], ["bin/run", "closed", "locked"]);
+            assert_eq!(deploy.map(|path| mode(&format!("deploy/{path}"))), [0o4511, 0o755, 0o700]);
+            assert_eq!(toolchain.map(|path| mode(&format!("toolchain/{path}"))), [0o511, 0o755, 0o755]);
+            assert!(!entry.join("deploy/lib/x.la").exists() && entry.join("toolchain/closed/file").exists());
+            let store = if tree.has_rooms() { tree.at("store") } else { tree.built(".mk/store") };
+            let checked = tree.mk_words(&["--store", &store.to_string_lossy(), "-q", "store", "verify"]);
+            assert_eq!(checked.status, 0, "{}", checked.text());
+            let meta: serde_json::Value =
+                serde_json::from_slice(&fs_err::read(entry.join("meta.json")).unwrap()).unwrap();
+            meta["output"].clone()
+        })
+    });
+    assert!(results.iter().flatten().all(|output| *output == results[0][0]), "{results:?}");
 }
 
 #[test]

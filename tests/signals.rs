@@ -5,6 +5,7 @@
 mod harness;
 mod processes;
 
+use std::io::Write;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -146,12 +147,33 @@ fn whoever_waits_for_another_mk_can_be_stopped() {
     let mut command = tree.command(&["--format", "plain", "tiny", "demo"]);
     let running = Running::start(command.stderr(fs_err::File::create(&said).unwrap().into_parts().0));
     until("it says so", || {
-        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits for another `mk`")
+        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits: the same is being made already")
     });
     let since = Instant::now();
     signal(running.id(), SIGINT);
     ends_by(running, SIGINT, since);
     until_alone(&tree.at("."));
+}
+
+#[test]
+fn signals_that_its_caller_has_it_ignore_do_nothing() {
+    let tree = Tree::new();
+    let (begun, go) = (tree.at("begun"), tree.at("go"));
+    nix::unistd::mkfifo(&go, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Open at both ends: nobody waits for the other.
+    let mut pipe = fs_err::OpenOptions::new().read(true).write(true).open(&go).unwrap();
+    let recipe = format!("build() {{ echo begun >{}; read -r <{}; }}", begun.display(), go.display());
+    let tree = tree.package("a", &recipe);
+    let mk = tree.command(&["--rooms", "never", "tiny", "demo", "a"]);
+    let mut bash = std::process::Command::new("bash");
+    bash.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\"", harness::MK]).args(mk.get_args());
+    bash.env_clear().envs(mk.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut running = Running::start(bash.current_dir(tree.at("workspace")).stderr(Stdio::null()));
+    until("the step begins", || begun.exists());
+    signal(running.id(), SIGHUP);
+    signal(running.id(), SIGINT);
+    pipe.write_all(b"\n").unwrap();
+    assert_eq!(running.wait().code(), Some(0));
 }
 
 #[test]
@@ -168,6 +190,25 @@ fn whoever_waits_for_a_server_can_be_stopped() {
     signal(running.id(), SIGTERM);
     ends_by(running, SIGTERM, since);
     until_alone(&tree.at("."));
+}
+
+#[test]
+fn a_signal_ends_a_command_also_after_what_it_built_first() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    for by in [SIGINT, SIGTERM, SIGHUP] {
+        let source = format!("TARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL={url}\nSHA256SUM={}", "1".repeat(64));
+        let tree = Tree::new()
+            .package("first", "build() { echo first > \"$2/file\"; }")
+            .package("second", &format!("DEPENDS=first\n{source}\nbuild() {{ :; }}"));
+        let running = start(&tree, &["shell", "tiny", "demo", "second"]);
+        let _connection = listener.accept().unwrap();
+        assert_eq!(tree.deployed("first", "file"), "first\n");
+        let since = Instant::now();
+        signal(running.id(), by);
+        ends_by(running, by, since);
+        until_alone(&tree.at("."));
+    }
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Stamped};
 use crate::executor::Local;
 use crate::job::{Job, Workshop};
 use crate::layout::BuildRoot;
@@ -46,8 +47,7 @@ pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Opt
     let build_root = settings.workspace.build_root(&target.board, &target.product);
     let memory = match uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
         uptodate::State::UpToDate(count) => {
-            tell_nothing_to_do(settings, &build_root.name(), count);
-            return Ok(());
+            return tell_nothing_to_do(settings, &build_root.name(), count, trace);
         }
         uptodate::State::Partly(partly) => partly.recall(&build_root),
         uptodate::State::Unknown => None,
@@ -144,10 +144,12 @@ fn build_but(
     let Some(server) = server else {
         let found: Vec<Option<Found>> = plan.packages.into_iter().map(|planned| planned.found).collect();
         store.sweep();
-        show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)?;
+        with_views(&build_root, &|| false, &|| report::note(WAITS), || {
+            show_results(settings, &loaded, &store, &found, &|_| false, in_rooms)
+        })?;
         remember(&loaded, &store);
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
-        tell_nothing_to_do(settings, &loaded.name(), found.len());
+        tell_nothing_to_do(settings, &loaded.name(), found.len(), trace)?;
         return Ok(Built { loaded, found, success: true, exit_code: 0 });
     };
 
@@ -199,7 +201,11 @@ fn build_but(
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let success = found.iter().all(Option::is_some) && stopped.is_none();
-    let finished = show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms);
+    let stop = || workshop.cancel.is_cancelled();
+    let waits = || events.send(Event::Note { text: WAITS.to_owned() });
+    let finished = with_views(&build_root, &stop, &waits, || {
+        show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms)
+    });
     remember(&loaded, &store);
     if success {
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
@@ -212,8 +218,7 @@ fn build_but(
     report.join();
     finished?;
     if let Some(trace) = trace {
-        let run = crate::trace::Run::of(&crate::trace::read(&record)?);
-        fs_err::write(trace, run.map(|run| run.chrome().to_string()).unwrap_or_default())?;
+        write_trace(trace, &crate::trace::read(&record)?)?;
     }
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
@@ -258,15 +263,25 @@ pub fn planner<'a>(
     }
 }
 
+fn write_trace(path: &Path, events: &[Stamped]) -> Result<()> {
+    let run = crate::trace::Run::of(events);
+    Ok(fs_err::write(path, run.map(|run| run.chrome().to_string()).unwrap_or_default())?)
+}
+
 /// A run in which everything is there.
-fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize) {
+fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize, trace: Option<&Path>) -> Result<()> {
     let (events, receiver) = Events::channel();
     let report = Report::start(receiver, report_options(settings, None));
     let (name, jobs) = (name.to_owned(), settings.jobs);
-    events.send(Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) });
-    events.send(Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO });
+    let told = [
+        Event::RunStarted { name, packages, reused: packages, jobs, estimate: Some(0.0) },
+        Event::RunEnded { success: true, elapsed: std::time::Duration::ZERO },
+    ];
+    told.iter().for_each(|event| events.send(event.clone()));
     drop(events);
     report.join();
+    let stamped = told.map(|event| Stamped { time: SystemTime::now(), event });
+    trace.map_or(Ok(()), |trace| write_trace(trace, &stamped))
 }
 
 /// Keys of the results that a build root shows, by package.
@@ -291,6 +306,21 @@ fn unfinished(root: &BuildRoot) -> Vec<String> {
 
 fn set_unfinished(root: &BuildRoot, names: &[String]) -> Result<()> {
     store::write_atomically(&root.state().join("unfinished"), names.join("\n").as_bytes())
+}
+
+/// What is said of a wait for a build without rooms in the same build root.
+const WAITS: &str = "waits for another `mk`, which builds without rooms here, before it shows results";
+
+/// Shows results when nobody works in the views. Whoever stops while it waits leaves that to the next run.
+fn with_views(
+    root: &BuildRoot,
+    stop: &dyn Fn() -> bool,
+    waits: &dyn Fn(),
+    show: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    // No error: where nothing can be written, all is as it should be, or what is to be shown says that it is not.
+    let lock = LockFile::take(&root.lock(), stop, waits);
+    if matches!(lock, Ok(None)) { Ok(()) } else { show() }
 }
 
 /// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::gc::weigh;
 use crate::config::{Format, Settings};
 use crate::digest::Digest;
+use crate::disk::LockFile;
 use crate::downloads;
 use crate::error::{Error, Kind, Result};
 use crate::layout::BuildRoot;
@@ -343,6 +344,11 @@ impl Cleaner<'_> {
             .collect();
         if !gone.is_empty() {
             downloads::forget(&folder, &gone)?;
+        }
+        let lock = self.settings.workspace.lock();
+        if all && self.packages.is_empty() && lock.exists() {
+            // Who was killed left it there, or holds it; taken and let go, it is removed.
+            LockFile::take(&lock, &|| true, &|| ())?;
         }
         let src = self.settings.workspace.src();
         let mut emptied: Vec<PathBuf> = found

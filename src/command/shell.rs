@@ -6,9 +6,12 @@ use std::os::fd::AsFd;
 use crate::cli::Target;
 use crate::config::{Rooms, Settings};
 use crate::error::{Error, Kind, Result};
+use crate::evaluate::quote;
 use crate::event::{Event, Events};
-use crate::job::{Job, Workshop};
+use crate::job::{Job, Trouble, Workshop};
 use crate::layout::room as inside;
+use crate::making::FAILED_STEP;
+use crate::names::Step;
 use crate::room::{Program, Room, RoomServer};
 use crate::step::{self, Places};
 
@@ -24,9 +27,8 @@ pub struct Options {
     fresh: bool,
 }
 
-/// Read by the interactive bash; its arguments become those of the steps.
+/// Read by the interactive bash after `mk_step=…` and before a `cd`; its arguments become those of the step.
 const START: &str = r#"
-mk_step=build
 mk_report() { :; }
 builtin source /mk/runtime/library.sh
 builtin source /mk/prelude.sh
@@ -34,7 +36,6 @@ builtin source "$MK_RECIPE"
 mk_restore
 set -- "${MK_ARGUMENTS[@]}"
 PS1="[mk $PKGNAME] \w\$ "
-cd "$PKGBUILDDIR"
 "#;
 
 /// Carries out the command.
@@ -61,13 +62,34 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
-    if let Err(trouble) = job.ready(place) {
-        return Err(trouble.into_error());
+    let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
+    let unprepared = || kept.join(FAILED_STEP).exists();
+    let mut goes_on = kept.is_dir() && !options.fresh;
+    match job.ready(place, !(goes_on && unprepared())) {
+        Err(Trouble::Failed(mut failure, _))
+            if failure.step == Some(Step::Prepare) && failure.kept.is_some() =>
+        {
+            failure.hints.clear();
+            crate::report::tell_failure(&failure, settings.workspace.root());
+            goes_on = true;
+        }
+        ready => ready.map_err(Trouble::into_error)?,
     }
     drop(receiver);
-    let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
-    let work = if kept.is_dir() && !options.fresh {
-        crate::report::note(&format!("in the folders of the failed build, kept in `{}`", kept.display()));
+    let step = if goes_on && unprepared() { Step::Prepare } else { Step::Build };
+    // Two rooms must not write into one overlay.
+    let mut _lock = None;
+    let work = if goes_on {
+        let name = kept.file_name().unwrap_or_default().to_string_lossy();
+        _lock = store.try_lock(&format!("shell-{name}"))?;
+        if _lock.is_none() {
+            let text = format!(
+                "the folders of the failed {step} of `{}` are open in another `mk shell`",
+                options.package
+            );
+            return Err(Error::new(Kind::Host, text).hint("leave that one, or start afresh with `--fresh`"));
+        }
+        crate::report::note(&format!("in the folders of the failed {step}, kept in `{}`", kept.display()));
         kept
     } else {
         workshop.temporary.folder("shell")?
@@ -75,11 +97,13 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     for part in ["report", "build", "deploy"] {
         fs_err::create_dir_all(work.join(part))?;
     }
-    fs_err::write(work.join("report").join("start.sh"), START)?;
     let recipe = &loaded.graph.packages[place];
     let reachable = planner.ingredients.reachable(recipe);
-    let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::job::Trouble::into_error)?;
+    let mounts = job.room_mounts(place, &work, &reachable).map_err(Trouble::into_error)?;
     let places = Places::in_room();
+    let cwd = if step == Step::Prepare { places.source(recipe) } else { places.build.clone() };
+    let text = format!("mk_step={step}{START}cd {}\n", quote(&cwd.to_string_lossy()));
+    fs_err::write(work.join("report").join("start.sh"), text)?;
     let mut env = step::environment(recipe, &places, settings.jobs);
     env.retain(|(name, _)| name != "MAKEFLAGS" && name != "TERM");
     env.push(("TERM".into(), settings.environment.get("TERM").map_or("dumb", String::as_str).into()));
@@ -97,7 +121,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             format!("builtin source {start}; builtin source /dev/stdin").into(),
         ]);
     }
-    let program = Program { argv, env, cwd: places.build, log: work.join("shell.log"), stdout: None };
+    let program = Program { argv, env, cwd, log: work.join("shell.log"), stdout: None };
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let inherit = [(input.as_fd(), 0), (output.as_fd(), 1), (error.as_fd(), 2)];

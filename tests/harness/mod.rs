@@ -142,6 +142,26 @@ impl Tree {
         command
     }
 
+    /// The program as an ordinary user runs it, whom modes of files keep from things as they do not root: where the tests are
+    /// run by root, as `nobody`, whose the fixture becomes.
+    pub fn command_of_nobody(&self, words: &[&str]) -> Command {
+        let command = self.command(words);
+        if !nix::unistd::geteuid().is_root() {
+            return command;
+        }
+        // The one under test may lie where nobody else can go.
+        let copy = self.at("mk");
+        fs_err::copy(MK, &copy).unwrap();
+        for entry in walkdir::WalkDir::new(self.root.path()) {
+            std::os::unix::fs::lchown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
+        }
+        let mut nobody = Command::new("setpriv");
+        nobody.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(copy).args(words);
+        nobody.env_clear().current_dir(self.at("workspace")).stdin(Stdio::null());
+        nobody.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        nobody
+    }
+
     /// Runs the program with words that hold no spaces.
     pub fn mk(&self, line: &str) -> Transcript {
         self.mk_words(&line.split_whitespace().collect::<Vec<_>>())
