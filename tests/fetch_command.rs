@@ -173,6 +173,49 @@ fn the_sources_of_a_product_are_one_folder_that_is_whole_and_can_be_built() {
 }
 
 #[test]
+fn the_sources_of_a_product_have_what_its_recipes_read_elsewhere_in_the_tree() {
+    let case = case();
+    case.write("tree/board/b/TOOLCHAIN", "source \"$SCRIPTDIR/board/common/flags\"\n");
+    case.write("tree/board/common/flags", "CFLAGS=-Os\n");
+    case.write("tree/tools/one/run", "one\n");
+    case.write("tree/tools/two", "two\n");
+    // A folder whose recipe is sourced, from which a patch is taken, though its package is not in the product.
+    case.recipe("base", "deploy() {\n\tcat \"$SCRIPTDIR/pkg/base/text\" >\"$2/text\"\n}\n");
+    case.write("tree/pkg/base/text", "text\n");
+    case.recipe(
+        "release-b",
+        "source \"$SCRIPTDIR/pkg/base/build\"\n\
+         build() {\n\tcat \"$SCRIPTDIR/tools/one/run\" \"$SCRIPTDIR/tools/two\"\n\ttest \"$CFLAGS\" = -Os\n}\n",
+    );
+    let ran = case.mk("sources b p --output ../out -q");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let manifest: serde_json::Value = serde_json::from_str(&case.read("out/manifest.json")).unwrap();
+    let paths = |list: &serde_json::Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        paths(&manifest["packages"][0]["files"]),
+        [
+            "tree/pkg/release-b/build",
+            "tree/pkg/base/build",
+            "tree/pkg/base/text",
+            "tree/tools/one/run",
+            "tree/tools/two"
+        ]
+    );
+    assert_eq!(
+        paths(&manifest["configuration"]),
+        ["tree/board/b/TOOLCHAIN", "tree/board/common/flags", "tree/product/p/ROOTFS"]
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mk"))
+        .args(["--offline", "-t", "tree", "--store", "../store", "b", "p"])
+        .current_dir(case.path("out"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
 fn a_folder_that_holds_something_is_refused_and_a_failure_leaves_none() {
     let case = case();
     case.write("out/mine", "");
