@@ -1,6 +1,8 @@
 //! Data for the caller, on standard output. Progress and messages are the report's and `main`'s.
 
+use std::borrow::Cow;
 use std::io::Write;
+use std::path::Path;
 
 use crate::error::{Error, Kind, Result, harmless};
 
@@ -19,6 +21,16 @@ pub fn data(text: &str) -> Result<()> {
 pub fn json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|error| Error::new(Kind::Internal, error.to_string()))?;
     data(&(text + "\n"))
+}
+
+/// A path as JSON has it, which knows no other text than UTF-8: other bytes are replaced.
+pub fn path(path: &Path) -> Cow<'_, str> {
+    path.to_string_lossy()
+}
+
+/// The same, for a field.
+pub fn serialize_path<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 /// Rows of cells with aligned columns; the last column is as long as it likes. Control characters are written out.

@@ -106,7 +106,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if settings.format == Format::Json {
         let items: Vec<_> = removed
             .iter()
-            .map(|item| serde_json::json!({ "what": item.what, "path": item.path, "bytes": item.bytes }))
+            .map(|item| {
+                let path = output::path(&item.path);
+                serde_json::json!({ "what": item.what, "path": path, "bytes": item.bytes })
+            })
             .collect();
         return output::json(
             &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }),

@@ -42,6 +42,7 @@ pub struct Options {
 struct Found {
     package: PackageName,
     step: Step,
+    #[serde(serialize_with = "output::serialize_path")]
     path: PathBuf,
     size: u64,
     /// Seconds since 1970.

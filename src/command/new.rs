@@ -98,7 +98,7 @@ fn tell(
     let recipe = tree.recipe(package.as_str());
     if settings.format == Format::Json {
         return output::json(&serde_json::json!({
-            "package": package, "recipe": recipe, "version": version, "archive": archive.file,
+            "package": package, "recipe": output::path(&recipe), "version": version, "archive": archive.file,
             "sha256": archive.digest, "system": system.name(),
         }));
     }
