@@ -57,11 +57,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
     let (board, product) = check_update::target(&tree, &options.how)?;
     let mut wanted: Vec<(PackageName, String)> = Vec::new();
+    let mut failed: Vec<Error> = Vec::new();
     if let (Some(version), [package]) = (&options.version, &packages[..]) {
         wanted.push((package.clone(), version.clone()));
     } else {
         let (_, findings) = check_update::check(settings, tree.clone(), &packages, &options.how)?;
-        check_update::tell_failures(&findings);
+        if !options.all {
+            check_update::tell_failures(&findings);
+        }
         for finding in findings {
             match finding.news {
                 News::Newer(newer) => wanted.push((finding.name, newer.version)),
@@ -79,6 +82,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                     )
                     .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
+                News::Failed(reason) => {
+                    failed.push(Error::new(
+                        Kind::Fetch,
+                        format!("{}: cannot be checked: {reason}", finding.name),
+                    ));
+                }
                 _ => {}
             }
         }
@@ -92,7 +101,6 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         fetcher: mirrors::fetcher(settings, &tree.config_places(&board, &product))?,
     };
     let mut changes = Vec::new();
-    let mut failed: Vec<Error> = Vec::new();
     for (package, version) in &wanted {
         match bench.change(package, version) {
             Ok(Some(change)) => changes.push(change),
