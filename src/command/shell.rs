@@ -47,8 +47,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
     let place = loaded.place(&options.package)?;
     let needs: Vec<String> = loaded.graph.packages[place].depends.iter().map(ToString::to_string).collect();
-    if !needs.is_empty() && !super::build::build(settings, &store, &options.target, &needs)?.success {
-        return Err(Error::new(Kind::Told(1), ""));
+    if !needs.is_empty() {
+        super::build::build_first(settings, &store, &options.target, &needs)?;
     }
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
@@ -62,7 +62,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
     if let Err(trouble) = job.ready(place) {
-        return Err(trouble.into_error());
+        return Err(trouble.into_error(&loaded.graph.packages[place].name));
     }
     drop(receiver);
     let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
@@ -78,7 +78,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     fs_err::write(work.join("report").join("start.sh"), START)?;
     let recipe = &loaded.graph.packages[place];
     let reachable = planner.ingredients.reachable(recipe);
-    let mounts = job.room_mounts(place, &work, &reachable).map_err(crate::job::Trouble::into_error)?;
+    let mounts =
+        job.room_mounts(place, &work, &reachable).map_err(|trouble| trouble.into_error(&recipe.name))?;
     let places = Places::in_room();
     let mut env = step::environment(recipe, &places, settings.jobs);
     env.retain(|(name, _)| name != "MAKEFLAGS" && name != "TERM");

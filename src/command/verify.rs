@@ -37,10 +37,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let shared = settings.store()?;
     let _in_use = shared.in_use()?;
-    let built = super::build::build(settings, &shared, &options.target, &options.packages)?;
-    if !built.success {
-        return Err(Error::new(Kind::Told(1), ""));
-    }
+    let built = super::build::build_first(settings, &shared, &options.target, &options.packages)?;
     let mut loaded = built.loaded;
     let mut places = Vec::new();
     for package in &options.packages {
@@ -95,6 +92,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         .map(|&place| job.found(place).filter(|found| found.entry.path.starts_with(store.root())))
         .collect();
     let success = again.iter().all(Option::is_some);
+    let exit_code = job.exit_code().unwrap_or(i32::from(!success));
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
     drop(events);
@@ -121,7 +119,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         error.at = different;
         return Err(error.hint("look for times, names of folders, or an order that is left to chance"));
     }
-    if success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
+    if success { Ok(()) } else { Err(Error::new(Kind::Told(exit_code), "")) }
 }
 
 /// The nodes without what ties one package to another.
