@@ -101,14 +101,15 @@ pub(crate) fn from_git(
         ));
     };
     let repository = scratch.join("git");
-    let call = |arguments: &[&str]| -> Result<Result<(), String>, Lack> {
+    let command = |arguments: &[&str]| {
         let mut all: Vec<OsString> = vec!["--git-dir".into(), repository.clone().into()];
         all.extend(arguments.iter().map(OsString::from));
-        let command = duct::cmd(git.as_os_str(), all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
-        run(&command, "git", &mut || (), cancelled)
+        duct::cmd(git.as_os_str(), all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0")
     };
+    let call = |arguments: &[&str]| run(&command(arguments), "git", &mut || (), cancelled);
     let failed = |said: String| Lack::Reason(last_line(&said, "git failed"));
-    call(&["init", "--quiet", "--bare"])?.map_err(failed)?;
+    // Of a user's template could come settings and attributes.
+    call(&["init", "--quiet", "--bare", "--template="])?.map_err(failed)?;
     if call(&["fetch", "--quiet", "--depth=1", "--no-tags", url, commit])?.is_err() {
         // Some servers give commits by the name of a branch or tag alone.
         call(&[
@@ -123,11 +124,22 @@ pub(crate) fn from_git(
     }
     let tar = scratch.join("archive.tar");
     let (prefix, output) = (format!("--prefix={stem}/"), format!("--output={}", tar.display()));
-    // A user's settings must not change the bytes.
-    let settings =
-        ["-c", "tar.umask=0022", "-c", "core.autocrlf=false", "-c", "core.attributesFile=/dev/null"];
-    let archive = ["archive", "--format=tar", &prefix, &output, commit];
-    if call(&[&settings[..], &archive[..]].concat())?.is_err() {
+    let arguments = ["-c", "tar.umask=0022", "archive", "--format=tar", &prefix, &output, commit];
+    // The settings of user and machine, which a server may ask for, must not change the bytes.
+    let mut archive = command(&arguments).env("HOME", scratch);
+    for name in ["GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM"] {
+        archive = archive.env(name, "1");
+    }
+    for name in [
+        "XDG_CONFIG_HOME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_ATTR_SOURCE",
+    ] {
+        archive = archive.env_remove(name);
+    }
+    if run(&archive, "git", &mut || (), cancelled)?.is_err() {
         return Err(Lack::Reason(format!("the repository has no commit `{commit}`")));
     }
     let packed = scratch.join("archive");

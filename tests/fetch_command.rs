@@ -131,6 +131,49 @@ fn a_mirror_that_says_nothing_is_refused() {
 }
 
 #[test]
+fn a_users_git_settings_do_not_change_the_archive_of_a_commit() {
+    let mut case = case();
+    let repository = case.path("repository");
+    let git = |arguments: &[&str]| {
+        let all = [&["-c", "user.name=a", "-c", "user.email=a@b.c"], arguments].concat();
+        duct::cmd("git", all).dir(&repository).read().unwrap()
+    };
+    case.write("repository/.gitattributes", "*.bin filter=lfs\n*.txt text\n");
+    case.write("repository/file.bin", "as it is\n");
+    case.write("repository/file.txt", "one\ntwo\n");
+    case.write("repository/plain", "one\n");
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "x"]);
+    let url = format!("git+file://{}#{}", repository.display(), git(&["rev-parse", "HEAD"]));
+    let recipe = |digest: &str| format!("URL='{url}' TARBALL=g.tar SRCDIR=g SHA256SUM={digest}\n");
+    case.recipe("g", &recipe(&Digest::of("unknown").to_string()));
+    fs_err::create_dir(case.path("empty")).unwrap();
+    let home = |name: &str| vec![("HOME".to_owned(), case.path(name).display().to_string())];
+    let (empty, full) = (home("empty"), home("full"));
+    case.environment = empty;
+    let ran = case.mk("fetch b p g");
+    let (_, digest) = ran.err.split_once(": found ").unwrap_or_else(|| panic!("{ran:#?}"));
+    case.recipe("g", &recipe(&digest[..64]));
+
+    case.write(
+        "full/.gitconfig",
+        format!(
+            "[filter \"lfs\"]\nsmudge = tr a-z A-Z\n[core]\neol = crlf\n[init]\ntemplateDir = {}\n",
+            case.path("full/template").display()
+        ),
+    );
+    case.write("full/.config/git/attributes", "plain text\n");
+    case.write("full/template/info/attributes", "plain filter=lfs\n");
+    case.environment = full;
+    for (name, value) in [("COUNT", "1"), ("KEY_0", "core.autocrlf"), ("VALUE_0", "true")] {
+        case.environment.push((format!("GIT_CONFIG_{name}"), value.to_owned()));
+    }
+    let ran = case.mk("fetch b p g -q");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:#?}");
+}
+
+#[test]
 fn the_sources_of_a_product_are_one_folder_that_is_whole_and_can_be_built() {
     let case = case();
     let ran = case.mk("sources b p --output ../out/sources -q");
