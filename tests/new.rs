@@ -271,6 +271,27 @@ fn after_a_failure_nothing_is_left() {
 }
 
 #[test]
+fn offline_no_server_is_asked() {
+    let place = Place::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let git = format!("git+http://{}/x.git#{}", server.local_addr().unwrap(), "0".repeat(40));
+    for url in [git.as_str(), "apt:zlib"] {
+        let (status, out, err) = place.mk(&format!("--offline new x {url}"));
+        let said = format!(
+            "error: cannot fetch `{url}`: offline nothing is fetched\nhint: try again without --offline, or name a `file://` URL\n"
+        );
+        assert_eq!((status, out.as_str(), err), (4, "", said));
+    }
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    // What is on this machine is no network.
+    let (url, _) = place.archive("x-1.0.tar.gz", &[("x-1.0/README", "")]);
+    assert_eq!(place.mk(&format!("--offline new x {url}")).0, 0);
+    let (_, _, err) = place.mk(&format!("--offline new y git+file:///nowhere#{}", "0".repeat(40)));
+    assert!(err.starts_with("error: cannot fetch `git+file:///nowhere#") && !err.contains("offline"), "{err}");
+}
+
+#[test]
 fn another_archive_of_the_same_name_is_not_replaced() {
     let place = Place::new();
     let (url, digest) = place.archive("x-1.0.tar.gz", &[("x-1.0/README", "")]);

@@ -138,6 +138,11 @@ fn get(
         Lack::Cancelled => Error::new(Kind::Interrupted(libc::SIGINT), ""),
         Lack::Io(error) => error.into(),
     };
+    // Plain URLs are the fetcher's, which knows the mirrors.
+    if settings.offline && (url.starts_with("apt:") || url.starts_with("git+")) && !url.starts_with("git+file://") {
+        return Err(Error::new(Kind::Fetch, format!("cannot fetch `{url}`: offline nothing is fetched"))
+            .hint("try again without --offline, or name a `file://` URL"));
+    }
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (path, folder) = if let Some(source) = url.strip_prefix("apt:") {
         let files =
