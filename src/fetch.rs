@@ -45,8 +45,8 @@ impl Default for Settings {
             mirrors: Vec::new(),
             apt_get: "apt-get".into(),
             git: "git".into(),
-            connect: Duration::from_secs(20),
-            stall: Duration::from_secs(60),
+            connect: origin::CONNECT,
+            stall: origin::STALL,
         }
     }
 }
