@@ -134,8 +134,11 @@ fn made(path: &Path) -> SystemTime {
     path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Bytes of all files in a folder.
+/// Bytes of all files in a folder. A link has none: what it leads to stays when it goes.
 pub fn weigh(path: &Path) -> u64 {
+    if path.is_symlink() {
+        return 0;
+    }
     walkdir::WalkDir::new(path)
         .into_iter()
         .flatten()
