@@ -94,6 +94,8 @@ fn nothing_is_written_when_the_archive_is_not_right() {
         let ran = case.mk("bump x");
         assert_ne!(ran.code, 0);
         assert!(ran.err.contains(said), "{said}: {ran:#?}");
+        // The folder where it was tried is gone.
+        assert!(!ran.err.contains("~/store/tmp"), "{ran:#?}");
         assert_eq!((ran.out.as_str(), case.read("tree/pkg/x/build")), ("", old));
         assert!(!case.path("work/download").exists());
     }

@@ -228,7 +228,12 @@ impl Bench<'_> {
         let fetched = self.fetcher.fetch_new(&request, &mut |_, _| (), &|| false)?;
         let folder = work.join("src");
         fs_err::create_dir(&folder)?;
-        let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())?;
+        let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())
+            // Where it lies now it is no more in the end.
+            .map_err(|error| Error {
+                at: fetched.from.iter().map(|url| format!("archive: {url}")).collect(),
+                ..error
+            })?;
         if !source.folders.iter().any(|name| folder.join(name).is_dir()) {
             let first = source.folders.first().map_or(".", String::as_str);
             unpack::check_srcdir(&unpacked, &folder, first)?;
