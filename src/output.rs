@@ -7,10 +7,15 @@ use std::path::Path;
 use crate::error::{Error, Kind, Result, harmless};
 
 /// Writes `text` as it is. A reader that has gone away (`mk … | head`) ends the program quietly.
-#[allow(clippy::print_stdout, reason = "this is the one place that prints data")]
 pub fn data(text: &str) -> Result<()> {
+    bytes(text.as_bytes())
+}
+
+/// The same for bytes of which nobody knows whether they are text.
+#[allow(clippy::print_stdout, reason = "this is the one place that prints data")]
+pub fn bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::new(Kind::Closed, "")),
         Err(error) => Err(Error::new(Kind::Host, format!("cannot write to standard output: {error}"))),
