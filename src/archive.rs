@@ -396,6 +396,7 @@ impl Tar {
 
     fn read_entry(&mut self) -> Result<Option<Entry>> {
         let mut extended = Extended::default();
+        let mut describing = 0;
         loop {
             self.skip()?;
             let mut header = [0; BLOCK];
@@ -426,6 +427,11 @@ impl Tar {
                     if kind == b'g' {
                         continue;
                     }
+                    // Several may describe one entry, and what they say adds up.
+                    describing += size as u64;
+                    if describing > LONGEST_HEADER {
+                        return Err(self.damaged("an extended header is longer than 1 MiB"));
+                    }
                     let text = self.read_all(size)?;
                     match kind {
                         b'L' => extended.name = Some(until_nul(&text).to_vec()),
@@ -439,6 +445,7 @@ impl Tar {
             if let Some(entry) = self.entry(&header, size, std::mem::take(&mut extended))? {
                 return Ok(Some(entry));
             }
+            describing = 0;
         }
     }
 
@@ -537,14 +544,18 @@ impl Tar {
         if sparse.map_in_data {
             let mut taken = 0;
             let mut next = |tar: &mut Tar| -> Result<u64> {
-                let mut value = 0u64;
+                let (start, mut value) = (taken, 0u64);
                 loop {
                     let byte = tar.data()?.first().copied().unwrap_or(0);
                     match byte {
-                        b'0'..=b'9' if taken < LONGEST_HEADER => {
+                        // No longer than any header, since all of it is kept.
+                        _ if taken >= LONGEST_HEADER => {
+                            return Err(tar.damaged("a sparse file's map is longer than 1 MiB"));
+                        }
+                        b'0'..=b'9' => {
                             value = value.saturating_mul(10).saturating_add(u64::from(byte - b'0'));
                         }
-                        b'\n' => {}
+                        b'\n' if taken > start => {}
                         _ => return Err(tar.damaged("a sparse file's map is wrong")),
                     }
                     tar.consume(1);
@@ -626,9 +637,6 @@ impl Tar {
 
     /// The whole content of an entry that describes the next one.
     fn read_all(&mut self, size: i64) -> Result<Vec<u8>> {
-        if size as u64 > LONGEST_HEADER {
-            return Err(self.damaged("an extended header is longer than 1 MiB"));
-        }
         let mut text = vec![0; size as usize];
         if self.stream.read_up_to(&mut text)? < text.len() {
             return Err(self.stream.truncated());

@@ -299,17 +299,16 @@ pub fn definition() -> clap::Command {
 /// that word are then its own as well, but for those that ask what `mk` is.
 fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
     let definition = definition();
-    let takes_value = |option: &str| {
-        let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());
-        definition.get_arguments().chain(own).any(|argument| {
-            let long = argument.get_long().is_some_and(|long| option.strip_prefix("--") == Some(long));
-            let short = argument.get_short().is_some_and(|short| {
-                option
-                    .strip_prefix('-')
-                    .is_some_and(|letters| !letters.starts_with('-') && letters.ends_with(short))
-            });
-            (long || short) && argument.get_action().takes_values()
-        })
+    let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());
+    let known = definition.get_arguments().chain(own);
+    let with_value: Vec<&clap::Arg> = known.filter(|known| known.get_action().takes_values()).collect();
+    // Whether the value is the next word: of several letters the first that takes one has the rest of the word, if there is any.
+    let takes_next = |option: &str| match option.strip_prefix("--") {
+        Some(long) => with_value.iter().any(|known| known.get_long() == Some(long)),
+        None => {
+            let takes = |letter: char| with_value.iter().any(|known| known.get_short() == Some(letter));
+            option.find(takes) == option.char_indices().next_back().map(|(last, _)| last)
+        }
     };
     let mut result = arguments;
     let mut at = 1;
@@ -319,7 +318,7 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
             break;
         }
         if word != "--" && word.starts_with('-') && word.len() > 1 {
-            at += if takes_value(&word) { 2 } else { 1 };
+            at += if takes_next(&word) { 2 } else { 1 };
             continue;
         }
         if definition.find_subcommand(&word).is_none() {
@@ -430,6 +429,9 @@ mod tests {
         assert_eq!(of("mk --trace t board product"), "mk build --trace t board product");
         assert_eq!(of("mk -n board product"), "mk build -n board product");
         assert_eq!(of("mk -qj 4 board product"), "mk build -qj 4 board product");
+        assert_eq!(of("mk -t /t -C/project plan board product"), "mk -t /t -C/project plan board product");
+        assert_eq!(of("mk -kt/C plan board"), "mk -kt/C plan board");
+        assert_eq!(of("mk -qkC plan board product"), "mk build -qkC plan board product");
         assert_eq!(of("mk --tree=/t plan board product"), "mk --tree=/t plan board product");
         assert_eq!(of("mk -n -- board product"), "mk build -n -- board product");
         assert_eq!(of("mk --help"), "mk --help");

@@ -44,8 +44,8 @@ impl Default for Settings {
             mirrors: Vec::new(),
             apt_get: "apt-get".into(),
             git: "git".into(),
-            connect: Duration::from_secs(20),
-            stall: Duration::from_secs(60),
+            connect: origin::CONNECT,
+            stall: origin::STALL,
         }
     }
 }
@@ -294,6 +294,15 @@ impl Job<'_> {
             let error = digests.iter().fold(error, |error, digest| error.at(format!("expected {digest}")));
             return error.at(format!("kept to be looked at: {}", rejected(dir, file).display()));
         }
+        // A folder of its own is gone by then, and a recipe may not be there yet.
+        if self.new && offline && urls.is_empty() {
+            return Error::new(Kind::Fetch, format!("cannot fetch `{file}`: offline nothing is fetched"))
+                .hint("try again without --offline");
+        }
+        if self.new {
+            return Error::new(Kind::Fetch, format!("cannot fetch `{file}`"))
+                .hint("check the network and the URL");
+        }
         if offline {
             return Error::new(
                 Kind::Fetch,
@@ -532,7 +541,7 @@ impl Job<'_> {
         if part.length == 0 {
             return Ok(Miss::Reason("the server sent an empty file".into()));
         }
-        if !is_page && is_web_page(&part.start()?) {
+        if (self.new || !is_page) && is_web_page(&part.start()?) {
             part.restart()?;
             return Ok(Miss::Reason("the server sent a web page in place of the archive".into()));
         }

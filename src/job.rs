@@ -124,18 +124,21 @@ pub enum Trouble {
 }
 
 impl Trouble {
-    /// As an error, for commands that have no report.
-    pub fn into_error(self) -> Error {
+    /// As an error of a package's, for commands that have no report.
+    pub fn into_error(self, package: &PackageName) -> Error {
         match self {
             Trouble::Cancelled => Error::new(Kind::Told(1), ""),
-            Trouble::Failed(failure, kind) => Error {
-                kind,
-                message: crate::failure::text_without_log(&failure, Path::new(""))
-                    .trim_start_matches("error: ")
-                    .to_owned(),
-                at: Vec::new(),
-                hints: Vec::new(),
-            },
+            Trouble::Failed(mut failure, kind) => {
+                failure.package = package.clone();
+                Error {
+                    kind,
+                    message: crate::failure::text_without_log(&failure, Path::new(""))
+                        .trim_start_matches("error: ")
+                        .to_owned(),
+                    at: Vec::new(),
+                    hints: Vec::new(),
+                }
+            }
         }
     }
 }

@@ -3,8 +3,18 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Pid, setsid};
+
+/// How long a server may send nothing.
+pub(crate) const STALL: Duration = Duration::from_secs(60);
+
+/// How long a server may take to accept a connection.
+pub(crate) const CONNECT: Duration = Duration::from_secs(20);
 
 /// How often a running program is looked after.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
@@ -101,33 +111,57 @@ pub(crate) fn from_git(
         ));
     };
     let repository = scratch.join("git");
-    let call = |arguments: &[&str]| -> Result<Result<(), String>, Lack> {
+    let command = |arguments: &[&str]| {
         let mut all: Vec<OsString> = vec!["--git-dir".into(), repository.clone().into()];
         all.extend(arguments.iter().map(OsString::from));
-        let command = duct::cmd(git.as_os_str(), all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
-        run(&command, "git", &mut || (), cancelled)
+        duct::cmd(git.as_os_str(), all).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0")
     };
+    let call = |arguments: &[&str]| run(&command(arguments), "git", &mut || (), cancelled);
     let failed = |said: String| Lack::Reason(last_line(&said, "git failed"));
-    call(&["init", "--quiet", "--bare"])?.map_err(failed)?;
-    if call(&["fetch", "--quiet", "--depth=1", "--no-tags", url, commit])?.is_err() {
+    // Of a user's template could come settings and attributes.
+    call(&["init", "--quiet", "--bare", "--template="])?.map_err(failed)?;
+    let mut patience = vec![
+        "-c".to_owned(),
+        "http.lowSpeedLimit=1".to_owned(),
+        "-c".to_owned(),
+        format!("http.lowSpeedTime={}", STALL.as_secs()),
+    ];
+    let own_ssh = ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| std::env::var_os(name).is_some());
+    if !own_ssh && call(&["config", "core.sshCommand"])?.is_err() {
+        let (connect, alive) = (CONNECT.as_secs(), STALL.as_secs() / 3);
+        patience.extend([
+            "-c".to_owned(),
+            format!(
+                "core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout={connect} -o ServerAliveInterval={alive}"
+            ),
+        ]);
+    }
+    let fetch = |more: &[&str]| {
+        let patience: Vec<&str> = patience.iter().map(String::as_str).collect();
+        call(&[&patience[..], &["fetch", "--quiet", "--no-tags"], more].concat())
+    };
+    if fetch(&["--depth=1", url, commit])?.is_err() {
         // Some servers give commits by the name of a branch or tag alone.
-        call(&[
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            url,
-            "+refs/heads/*:refs/heads/*",
-            "+refs/tags/*:refs/tags/*",
-        ])?
-        .map_err(failed)?;
+        fetch(&[url, "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"])?.map_err(failed)?;
     }
     let tar = scratch.join("archive.tar");
     let (prefix, output) = (format!("--prefix={stem}/"), format!("--output={}", tar.display()));
-    // A user's settings must not change the bytes.
-    let settings =
-        ["-c", "tar.umask=0022", "-c", "core.autocrlf=false", "-c", "core.attributesFile=/dev/null"];
-    let archive = ["archive", "--format=tar", &prefix, &output, commit];
-    if call(&[&settings[..], &archive[..]].concat())?.is_err() {
+    let arguments = ["-c", "tar.umask=0022", "archive", "--format=tar", &prefix, &output, commit];
+    // The settings of user and machine, which a server may ask for, must not change the bytes.
+    let mut archive = command(&arguments).env("HOME", scratch);
+    for name in ["GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM"] {
+        archive = archive.env(name, "1");
+    }
+    for name in [
+        "XDG_CONFIG_HOME",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_PARAMETERS",
+        "GIT_ATTR_SOURCE",
+    ] {
+        archive = archive.env_remove(name);
+    }
+    if run(&archive, "git", &mut || (), cancelled)?.is_err() {
         return Err(Lack::Reason(format!("the repository has no commit `{commit}`")));
     }
     let packed = scratch.join("archive");
@@ -149,21 +183,31 @@ pub(crate) fn from_git(
     Ok(packed)
 }
 
-/// Runs a program to its end; the inner error is what it said when it failed.
+/// Runs a program to its end; the inner error is what it said when it failed. When the caller wants no more, all that it
+/// started ends with it; nor does any of that ask at the terminal.
 fn run(
     command: &duct::Expression,
     name: &str,
     look: &mut dyn FnMut(),
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Result<(), String>, Lack> {
-    let command = command.stdin_null().stderr_to_stdout().stdout_capture().unchecked();
+    let alone = |command: &mut std::process::Command| {
+        // SAFETY: `setsid` is one that may be called between fork and exec.
+        unsafe { command.pre_exec(|| Ok(setsid().map(drop)?)) };
+        Ok(())
+    };
+    let command = command.before_spawn(alone).stdin_null().stderr_to_stdout().stdout_capture().unchecked();
     let running = command.start().map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => Lack::Reason(format!("this machine has no `{name}`")),
         _ => Lack::Io(e),
     })?;
     loop {
         if cancelled() {
-            running.kill()?;
+            for pid in running.pids() {
+                // Fails where all of it has just ended.
+                let _ = killpg(Pid::from_raw(pid as i32), Signal::SIGKILL);
+            }
+            running.wait_timeout(LOOK)?;
             return Err(Lack::Cancelled);
         }
         if let Some(output) = running.wait_timeout(LOOK)? {

@@ -3,6 +3,7 @@
 mod harness;
 
 use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
@@ -105,6 +106,55 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
     }
+}
+
+#[test]
+fn a_path_that_is_no_utf_8_is_told_with_its_bytes_replaced() {
+    let tree = Tree::new()
+        .archive("new-1.tar.gz", &[("new-1/file", "x\n")])
+        .file("product/demo/ROOTFS", "packed\n")
+        .file("board/tiny/TOOLCHAIN", "PACKAGE_ARCH=all\n")
+        .package("sdk", "deploy() { touch \"$2/sdk.tar\"; }\n")
+        .package("packed", "VERSION=1\ndeploy() {\n\ttouch \"$2/file\"\n\trootfs_files \"$2\" file\n}\n")
+        .package("old", "build() { :; }");
+    // Packages of which one is not used any more, in a store whose name has a byte that is none.
+    for packages in ["old", "packed sdk"] {
+        tree.builds(packages);
+        fs_err::remove_dir_all(tree.at("workspace/tiny-demo/.mk")).unwrap_or_default();
+    }
+    tree.builds("packed sdk");
+    let odd = |name: &str| std::ffi::OsString::from_vec([name.as_bytes(), b"\xff"].concat());
+    for name in ["store", "workspace"] {
+        fs_err::rename(tree.at(name), tree.at(".").join(odd(name))).unwrap();
+    }
+    let above = tree.at(".");
+    fs_err::create_dir_all(above.join(odd("workspace")).join("download")).unwrap();
+    fs_err::write(above.join(odd("workspace")).join("download").join(odd("mine")), "").unwrap();
+    // `%` stands for that byte.
+    let told = |line: &str, field: &str, path: &str| {
+        let words = line.split(' ').map(|word| match word.strip_suffix('%') {
+            Some(word) => odd(word),
+            None => word.into(),
+        });
+        let mut command = tree.command(&["--format", "json"]);
+        command.env("MK_STORE", above.join(odd("store")));
+        let ran = tree.run(command.args(words).current_dir(above.join(odd("workspace"))));
+        assert_eq!(ran.status, 0, "{line}: {}", ran.text());
+        let json: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+        let found = json.pointer(field).and_then(serde_json::Value::as_str).unwrap_or_default();
+        assert!(found.contains('\u{fffd}') && found.ends_with(path), "{line}: {json}");
+    };
+    told("store list", "/store", "/store\u{fffd}");
+    told("gc --dry-run", "/removed/0/path", "");
+    told("log --list", "/logs/0/path", "/deploy.log");
+    told("sdk tiny demo --output sdk%", "/file", "/sdk\u{fffd}/sdk.tar");
+    told("pack tiny demo --output packages%", "/folder", "/packages\u{fffd}");
+    told("clean", "/left/0", "/mine\u{fffd}");
+    told("clean --logs --downloads", "/removed/0/path", "/events.json");
+    told("init tree%", "/tree", "/tree\u{fffd}");
+    let archive = format!("file://{}/new-1.tar.gz", tree.at("archives").display());
+    told(&format!("-t tree% new new {archive}"), "/recipe", "/pkg/new/build");
+    told("man pages%", "/written/0", "/mk.1");
 }
 
 // Recipes

@@ -3,6 +3,8 @@
 // Helpers of tests may panic as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod harness;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -254,6 +256,27 @@ fn a_missing_program_is_an_error_with_its_package() {
     assert!(error.ends_with("hint: install the package `openssh-client`"), "{error}");
     let error = boot::test(Path::new("/nowhere/run"), &fake.options()).unwrap_err().to_string();
     assert!(error.starts_with("error: `/nowhere/run` could not be started: "), "{error}");
+}
+
+#[test]
+fn a_test_needs_no_folder_of_logs_and_no_endless_time() {
+    let tree = harness::Tree::new().package(
+        "release-tiny",
+        r#"
+        deploy() {
+            printf '#!/bin/sh\necho booting; exit 3\n' >"$2/run"
+            chmod +x "$2/run"
+        }
+    "#,
+    );
+    tree.builds("");
+    tree.mk("-q clean --logs");
+    assert!(!tree.built("log").exists());
+    tree.mk("run tiny demo --test --accel tcg").has("FAIL  boot").has("status 1");
+    assert!(fs_err::read_to_string(tree.built("log/console.log")).unwrap().contains("booting"));
+    for seconds in ["0", "86401", "18446744073709551615"] {
+        tree.mk(&format!("run tiny demo --test --timeout {seconds}")).has("1..=86400").has("status 2");
+    }
 }
 
 /// What a guest does that dies of KVM: at once; with a word on the console; or in a way in which QEMU stays.

@@ -94,6 +94,8 @@ fn nothing_is_written_when_the_archive_is_not_right() {
         let ran = case.mk("bump x");
         assert_ne!(ran.code, 0);
         assert!(ran.err.contains(said), "{said}: {ran:#?}");
+        // The folder where it was tried is gone.
+        assert!(!ran.err.contains("~/store/tmp"), "{ran:#?}");
         assert_eq!((ran.out.as_str(), case.read("tree/pkg/x/build")), ("", old));
         assert!(!case.path("work/download").exists());
     }
@@ -142,9 +144,9 @@ fn all_are_moved_or_none() {
     let olds = [case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")];
     let ran = case.mk("bump --all");
     assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:#?}");
-    // That z cannot be checked keeps nothing from being moved; that y cannot be fetched does.
-    assert!(ran.err.contains("note: z: cannot be checked"), "{ran:#?}");
-    assert!(ran.err.contains("error: y: cannot fetch `y-2.0.tar.gz`"), "{ran:#?}");
+    assert!(ran.err.contains("error: 2 packages cannot be moved\n  z: cannot be checked: "), "{ran:#?}");
+    assert!(ran.err.contains("\n  y: cannot fetch `y-2.0.tar.gz`\n"), "{ran:#?}");
+    assert!(ran.err.contains("\n  not moved therefore: 1\n"), "{ran:#?}");
     assert!(ran.err.contains("hint: --keep-going moves those that can be"), "{ran:#?}");
     assert_eq!([case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")], olds);
     let ran = case.mk("bump --all --keep-going");
@@ -153,6 +155,25 @@ fn all_are_moved_or_none() {
         [case.read("tree/pkg/x/build"), case.read("tree/pkg/y/build")],
         [bumped(&olds[0]), olds[1].clone()]
     );
+}
+
+#[test]
+fn a_package_that_cannot_be_checked_keeps_the_others_from_being_moved() {
+    let case = case();
+    case.package("z", "1.0", &case.server.url("/z"), "");
+    let old = case.read("tree/pkg/x/build");
+    let ran = case.mk("bump --all");
+    assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{ran:#?}");
+    assert!(ran.err.contains("\nerror: z: cannot be checked: "), "{ran:#?}");
+    assert!(
+        ran.err.ends_with("  not moved therefore: 1\nhint: --keep-going moves those that can be\n"),
+        "{ran:#?}"
+    );
+    assert_eq!(case.read("tree/pkg/x/build"), old);
+    let ran = case.mk("bump --all --keep-going");
+    assert_eq!(ran.code, 4);
+    assert!(ran.err.contains("  moved nevertheless: 1\n"), "{ran:#?}");
+    assert_eq!(case.read("tree/pkg/x/build"), bumped(&old));
 }
 
 #[test]

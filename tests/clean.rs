@@ -228,12 +228,28 @@ fn the_folders_of_a_failed_build_go_with_their_link() {
         assert_eq!(place.mk("-k generic demo").0, 1);
         let kept = fs_err::read_link(place.at("work/generic-demo/failed/hello")).unwrap();
         assert!(kept.is_dir());
+        // The folder has its bytes, the link to it none.
+        fs_err::write(kept.join("big"), [0; 5000]).unwrap();
+        let (_, out, _) = place.mk("clean --build hello --dry-run --format json");
+        let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+        let bytes = |at: usize| found["removed"][at]["bytes"].as_u64().unwrap();
+        assert!(bytes(0) >= 5000 && bytes(1) == 0 && found["bytes"] == bytes(0), "{found}");
         assert_eq!(place.mk("clean --build thing").0, 0);
         assert!(kept.is_dir());
         assert_eq!(place.mk("clean --build hello").0, 0);
         assert!(!kept.exists() && !place.has("generic-demo/failed"));
         assert!(place.has("generic-demo/deploy/thing"));
     }
+}
+
+#[test]
+fn links_into_the_store_are_counted_without_what_stays_there() {
+    let place = Place::new("always");
+    place.builds();
+    let (_, out, _) = place.mk("clean --deploy --src --dry-run --format json");
+    let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(found["removed"].as_array().unwrap().len() > 3, "{found}");
+    assert_eq!(found["bytes"], 0, "{found}");
 }
 
 #[test]

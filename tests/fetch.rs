@@ -3,6 +3,8 @@
 // Helpers are no tests in clippy's eyes.
 #![allow(clippy::unwrap_used)]
 
+mod processes;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +16,7 @@ use mk::digest::Digest;
 use mk::error::{Kind, Result};
 use mk::fetch::{Fetched, Fetcher, Request, Settings};
 use mk::names::PackageName;
+use processes::until;
 
 const FILE: &str = "zlib-1.3.tar.xz";
 
@@ -573,6 +576,59 @@ fn a_machine_without_apt_says_so() {
     assert!(error.to_string().contains("`apt:zlib`: this machine has no `apt-get`"), "{error}");
     let error = case.fetch(&["apt:-o=Evil".into()], b"x").unwrap_err();
     assert!(error.to_string().contains("followed by the name of a source package"), "{error}");
+}
+
+/// A `git` that takes down how it is called, and does this in place of fetching.
+fn git_that(case: &Case, does: &str) -> PathBuf {
+    let called = case.temporary.path().join("called");
+    let text = format!(
+        "echo \"$*\" >> {}\ncase \" $* \" in\n*' init '*) ;;\n*' fetch '*) {does} ;;\n*) exit 1 ;;\nesac",
+        called.display()
+    );
+    script(case.temporary.path(), &text)
+}
+
+#[test]
+fn git_waits_for_no_server_for_ever_and_asks_nobody() {
+    let mut case = Case::new();
+    case.settings.git = git_that(&case, "echo 'fatal: no more' >&2; exit 1");
+    let error = case
+        .fetch_as(
+            "x.tar",
+            &[format!("git+ssh://a.example/x#{}", "0".repeat(40))],
+            &[Digest::of("x")],
+            &mut |_, _| (),
+            &|| false,
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains(": fatal: no more"), "{error}");
+    let called = fs_err::read_to_string(case.temporary.path().join("called")).unwrap();
+    let fetches: Vec<&str> = called.lines().filter(|line| line.contains(" fetch ")).collect();
+    assert_eq!(fetches.len(), 2, "{called}");
+    for line in fetches {
+        assert!(line.contains(" -c http.lowSpeedLimit=1 -c http.lowSpeedTime=60 "), "{line}");
+        // Somebody's own ssh is left as it is.
+        if ["GIT_SSH", "GIT_SSH_COMMAND"].iter().all(|name| std::env::var_os(name).is_none()) {
+            assert!(line.contains(" core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout=20 "), "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_git_started_ends_with_it_when_the_run_is_stopped() {
+    let mut case = Case::new();
+    let child = case.temporary.path().join("child");
+    case.settings.git = git_that(&case, &format!("sleep 1000 & echo $! > {}; wait", child.display()));
+    let pid = || fs_err::read_to_string(&child).ok()?.strip_suffix('\n')?.parse::<u32>().ok();
+    let url = format!("git+https://a.example/x#{}", "0".repeat(40));
+    let error =
+        case.fetch_as("x.tar", &[url], &[Digest::of("x")], &mut |_, _| (), &|| pid().is_some()).unwrap_err();
+    assert!(matches!(error.kind, Kind::Interrupted(_)), "{error}");
+    // The dead have no command line, whether or not somebody has asked how they ended.
+    let line = format!("/proc/{}/cmdline", pid().unwrap());
+    until("git's child is gone", || {
+        fs_err::read(&line).is_ok_and(|line| line.is_empty()) || !Path::new(&line).exists()
+    });
 }
 
 #[test]

@@ -131,6 +131,49 @@ fn a_mirror_that_says_nothing_is_refused() {
 }
 
 #[test]
+fn a_users_git_settings_do_not_change_the_archive_of_a_commit() {
+    let mut case = case();
+    let repository = case.path("repository");
+    let git = |arguments: &[&str]| {
+        let all = [&["-c", "user.name=a", "-c", "user.email=a@b.c"], arguments].concat();
+        duct::cmd("git", all).dir(&repository).read().unwrap()
+    };
+    case.write("repository/.gitattributes", "*.bin filter=lfs\n*.txt text\n");
+    case.write("repository/file.bin", "as it is\n");
+    case.write("repository/file.txt", "one\ntwo\n");
+    case.write("repository/plain", "one\n");
+    git(&["init", "-q"]);
+    git(&["add", "."]);
+    git(&["commit", "-q", "-m", "x"]);
+    let url = format!("git+file://{}#{}", repository.display(), git(&["rev-parse", "HEAD"]));
+    let recipe = |digest: &str| format!("URL='{url}' TARBALL=g.tar SRCDIR=g SHA256SUM={digest}\n");
+    case.recipe("g", &recipe(&Digest::of("unknown").to_string()));
+    fs_err::create_dir(case.path("empty")).unwrap();
+    let home = |name: &str| vec![("HOME".to_owned(), case.path(name).display().to_string())];
+    let (empty, full) = (home("empty"), home("full"));
+    case.environment = empty;
+    let ran = case.mk("fetch b p g");
+    let (_, digest) = ran.err.split_once(": found ").unwrap_or_else(|| panic!("{ran:#?}"));
+    case.recipe("g", &recipe(&digest[..64]));
+
+    case.write(
+        "full/.gitconfig",
+        format!(
+            "[filter \"lfs\"]\nsmudge = tr a-z A-Z\n[core]\neol = crlf\n[init]\ntemplateDir = {}\n",
+            case.path("full/template").display()
+        ),
+    );
+    case.write("full/.config/git/attributes", "plain text\n");
+    case.write("full/template/info/attributes", "plain filter=lfs\n");
+    case.environment = full;
+    for (name, value) in [("COUNT", "1"), ("KEY_0", "core.autocrlf"), ("VALUE_0", "true")] {
+        case.environment.push((format!("GIT_CONFIG_{name}"), value.to_owned()));
+    }
+    let ran = case.mk("fetch b p g -q");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:#?}");
+}
+
+#[test]
 fn the_sources_of_a_product_are_one_folder_that_is_whole_and_can_be_built() {
     let case = case();
     let ran = case.mk("sources b p --output ../out/sources -q");
@@ -170,6 +213,49 @@ fn the_sources_of_a_product_are_one_folder_that_is_whole_and_can_be_built() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(case.server.asked().len(), asked);
+}
+
+#[test]
+fn the_sources_of_a_product_have_what_its_recipes_read_elsewhere_in_the_tree() {
+    let case = case();
+    case.write("tree/board/b/TOOLCHAIN", "source \"$SCRIPTDIR/board/common/flags\"\n");
+    case.write("tree/board/common/flags", "CFLAGS=-Os\n");
+    case.write("tree/tools/one/run", "one\n");
+    case.write("tree/tools/two", "two\n");
+    // A folder whose recipe is sourced, from which a patch is taken, though its package is not in the product.
+    case.recipe("base", "deploy() {\n\tcat \"$SCRIPTDIR/pkg/base/text\" >\"$2/text\"\n}\n");
+    case.write("tree/pkg/base/text", "text\n");
+    case.recipe(
+        "release-b",
+        "source \"$SCRIPTDIR/pkg/base/build\"\n\
+         build() {\n\tcat \"$SCRIPTDIR/tools/one/run\" \"$SCRIPTDIR/tools/two\"\n\ttest \"$CFLAGS\" = -Os\n}\n",
+    );
+    let ran = case.mk("sources b p --output ../out -q");
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    let manifest: serde_json::Value = serde_json::from_str(&case.read("out/manifest.json")).unwrap();
+    let paths = |list: &serde_json::Value| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        paths(&manifest["packages"][0]["files"]),
+        [
+            "tree/pkg/release-b/build",
+            "tree/pkg/base/build",
+            "tree/pkg/base/text",
+            "tree/tools/one/run",
+            "tree/tools/two"
+        ]
+    );
+    assert_eq!(
+        paths(&manifest["configuration"]),
+        ["tree/board/b/TOOLCHAIN", "tree/board/common/flags", "tree/product/p/ROOTFS"]
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mk"))
+        .args(["--offline", "-t", "tree", "--store", "../store", "b", "p"])
+        .current_dir(case.path("out"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]

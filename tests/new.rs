@@ -263,11 +263,43 @@ fn after_a_failure_nothing_is_left() {
     ] {
         let (status, out, err) = place.mk(&format!("new {name} {url}"));
         assert_eq!((status, out.as_str()), (4, ""), "{name}: {err}");
+        // What is told to look at is there.
+        assert!(!err.contains(".new-") && !err.contains("pkg/"), "{err}");
         assert!(!place.at("tree/pkg").join(name).exists(), "{name}");
     }
     let left: Vec<_> = fs_err::read_dir(place.at("work/download")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
     assert_eq!(place.mk("new ../x file:///x-1.tar.gz").0, 2);
+}
+
+#[test]
+fn offline_no_server_is_asked() {
+    let place = Place::new();
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let git = format!("git+http://{}/x.git#{}", server.local_addr().unwrap(), "0".repeat(40));
+    for url in [git.as_str(), "apt:zlib"] {
+        let (status, out, err) = place.mk(&format!("--offline new x {url}"));
+        let said = format!(
+            "error: cannot fetch `{url}`: offline nothing is fetched\nhint: try again without --offline, or name a `file://` URL\n"
+        );
+        assert_eq!((status, out.as_str(), err), (4, "", said));
+    }
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    let (status, _, err) =
+        place.mk(&format!("--offline new x http://{}/x-1.tar.gz", server.local_addr().unwrap()));
+    let said =
+        "error: cannot fetch `x-1.tar.gz`: offline nothing is fetched\nhint: try again without --offline\n";
+    assert_eq!((status, err.as_str()), (4, said));
+    assert_eq!(server.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+    // What is on this machine is no network.
+    let (url, _) = place.archive("x-1.0.tar.gz", &[("x-1.0/README", "")]);
+    assert_eq!(place.mk(&format!("--offline new x {url}")).0, 0);
+    let (_, _, err) = place.mk(&format!("--offline new y git+file:///nowhere#{}", "0".repeat(40)));
+    assert!(
+        err.starts_with("error: cannot fetch `git+file:///nowhere#") && !err.contains("offline"),
+        "{err}"
+    );
 }
 
 #[test]

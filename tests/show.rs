@@ -210,3 +210,23 @@ fn a_file_of_the_image_has_an_owner_also_behind_links() {
         (2, "error: no package of `tiny-demo` has `/lib/help`\nhint: `tool` has `/share/help`\n")
     );
 }
+
+#[test]
+fn nobody_owns_what_lies_outside_of_the_deploy_folders() {
+    let fixture = Fixture::new(&[(
+        "pkg/release-tiny/build",
+        "deploy() {\n\tmkdir \"$2/bin\"\n\ttouch \"$2/bin/x\"\n\tln -s /etc \"$2/host\"\n}\n",
+    )]);
+    fixture.mk("tiny demo").ok();
+    for path in
+        ["/../../../../../../../../../../../../etc/passwd", "../meta.json", "bin/../..", "host/passwd"]
+    {
+        let ran = fixture.mk(&format!("owner {path}"));
+        let said = format!("error: no package of `tiny-demo` has `{path}`\n");
+        assert_eq!((ran.status, ran.out.as_str(), ran.err), (2, "", said));
+    }
+    for (path, shown) in [("host/../bin/x", "/bin/x"), ("host", "/host")] {
+        let said = format!("release-tiny  {shown}  deployed, but not in the image\n");
+        assert_eq!(fixture.mk(&format!("owner {path}")).ok(), said);
+    }
+}

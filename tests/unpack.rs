@@ -457,6 +457,8 @@ fn headers_that_lie_are_told() {
     long[124..136].copy_from_slice(b"77777777777\0");
     fix_sum(&mut long);
     let sparse = [record("GNU.sparse.map", b"0,10,5,10"), record("GNU.sparse.size", b"100")].concat();
+    let in_data =
+        entry("x", b'x', "", &[record("GNU.sparse.major", b"1"), record("GNU.sparse.size", b"9")].concat());
     let beyond = [record("GNU.sparse.map", b"0,4096"), record("GNU.sparse.size", b"4096")].concat();
     for (entries, reason) in [
         (wrong_sum, "a header's checksum is wrong: the archive is damaged"),
@@ -471,6 +473,19 @@ fn headers_that_lie_are_told() {
         (
             [entry("x", b'x', "", &beyond), file("b", "x")].concat(),
             "a sparse file's map is wrong: the archive is damaged",
+        ),
+        // Maps that would be kept as long as they go on.
+        (
+            [in_data.clone(), file("b", "2\n\n\n\n\n")].concat(),
+            "a sparse file's map is wrong: the archive is damaged",
+        ),
+        (
+            [in_data, file("b", &format!("999999999999\n{}", "0\n".repeat(1 << 20)))].concat(),
+            "a sparse file's map is longer than 1 MiB: the archive is damaged",
+        ),
+        (
+            [entry("L", b'L', "", &[b'n'; 600 << 10]), long_name(600 << 10)].concat(),
+            "an extended header is longer than 1 MiB: the archive is damaged",
         ),
     ] {
         let archive = [file("a", ""), entries, end()].concat();

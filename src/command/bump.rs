@@ -57,11 +57,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.store()?;
     let (board, product) = check_update::target(&tree, &options.how)?;
     let mut wanted: Vec<(PackageName, String)> = Vec::new();
+    let mut failed: Vec<Error> = Vec::new();
     if let (Some(version), [package]) = (&options.version, &packages[..]) {
         wanted.push((package.clone(), version.clone()));
     } else {
         let (_, findings) = check_update::check(settings, tree.clone(), &packages, &options.how)?;
-        check_update::tell_failures(&findings);
+        if !options.all {
+            check_update::tell_failures(&findings);
+        }
         for finding in findings {
             match finding.news {
                 News::Newer(newer) => wanted.push((finding.name, newer.version)),
@@ -79,6 +82,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                     )
                     .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
                 }
+                News::Failed(reason) => {
+                    failed.push(Error::new(
+                        Kind::Fetch,
+                        format!("{}: cannot be checked: {reason}", finding.name),
+                    ));
+                }
                 _ => {}
             }
         }
@@ -92,7 +101,6 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         fetcher: mirrors::fetcher(settings, &tree.config_places(&board, &product))?,
     };
     let mut changes = Vec::new();
-    let mut failed: Vec<Error> = Vec::new();
     for (package, version) in &wanted {
         match bench.change(package, version) {
             Ok(Some(change)) => changes.push(change),
@@ -220,7 +228,12 @@ impl Bench<'_> {
         let fetched = self.fetcher.fetch_new(&request, &mut |_, _| (), &|| false)?;
         let folder = work.join("src");
         fs_err::create_dir(&folder)?;
-        let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())?;
+        let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())
+            // Where it lies now it is no more in the end.
+            .map_err(|error| Error {
+                at: fetched.from.iter().map(|url| format!("archive: {url}")).collect(),
+                ..error
+            })?;
         if !source.folders.iter().any(|name| folder.join(name).is_dir()) {
             let first = source.folders.first().map_or(".", String::as_str);
             unpack::check_srcdir(&unpacked, &folder, first)?;

@@ -1,5 +1,6 @@
 //! `mk clean`: removes what `mk` made in the workspace, and nothing else. The store is `mk gc`'s.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +72,7 @@ const PARTS: [(Part, &str, &str); 5] = [
 #[derive(Debug, Serialize)]
 struct Item {
     part: Part,
+    #[serde(serialize_with = "output::serialize_path")]
     path: PathBuf,
     bytes: u64,
 }
@@ -90,6 +92,10 @@ impl Found {
 
     fn left(&self) -> Vec<&Path> {
         self.left.iter().map(|(_, path)| path.as_path()).collect()
+    }
+
+    fn left_shown(&self) -> Vec<Cow<'_, str>> {
+        self.left.iter().map(|(_, path)| output::path(path)).collect()
     }
 }
 
@@ -455,7 +461,7 @@ fn offer(settings: &Settings, found: &Found) -> Result<()> {
                 serde_json::json!({ "part": part, "items": items, "bytes": bytes })
             })
             .collect();
-        return output::json(&serde_json::json!({ "parts": parts, "left": found.left() }));
+        return output::json(&serde_json::json!({ "parts": parts, "left": found.left_shown() }));
     }
     let mut rows = vec![["option", "items", "size", ""].map(str::to_owned).to_vec()];
     for (part, option, what) in PARTS {
@@ -475,7 +481,7 @@ fn tell(settings: &Settings, found: &Found, dry_run: bool) -> Result<()> {
     let bytes: u64 = found.items.iter().map(|item| item.bytes).sum();
     if settings.format == Format::Json {
         return output::json(
-            &serde_json::json!({ "removed": found.items, "bytes": bytes, "dry_run": dry_run, "left": found.left() }),
+            &serde_json::json!({ "removed": found.items, "bytes": bytes, "dry_run": dry_run, "left": found.left_shown() }),
         );
     }
     let below =

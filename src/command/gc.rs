@@ -106,7 +106,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if settings.format == Format::Json {
         let items: Vec<_> = removed
             .iter()
-            .map(|item| serde_json::json!({ "what": item.what, "path": item.path, "bytes": item.bytes }))
+            .map(|item| {
+                let path = output::path(&item.path);
+                serde_json::json!({ "what": item.what, "path": path, "bytes": item.bytes })
+            })
             .collect();
         return output::json(
             &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }),
@@ -131,8 +134,11 @@ fn made(path: &Path) -> SystemTime {
     path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Bytes of all files in a folder.
+/// Bytes of all files in a folder. A link has none: what it leads to stays when it goes.
 pub fn weigh(path: &Path) -> u64 {
+    if path.is_symlink() {
+        return 0;
+    }
     walkdir::WalkDir::new(path)
         .into_iter()
         .flatten()

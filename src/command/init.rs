@@ -116,8 +116,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         written.push(path);
     }
     if settings.format == Format::Json {
+        let tree = fs_err::canonicalize(root)?;
+        let written: Vec<_> = written.iter().map(|path| output::path(path)).collect();
         return output::json(
-            &serde_json::json!({ "tree": fs_err::canonicalize(root)?, "board": board, "product": product, "written": written }),
+            &serde_json::json!({ "tree": output::path(&tree), "board": board, "product": product, "written": written }),
         );
     }
     output::data(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;

@@ -42,6 +42,7 @@ pub struct Options {
 struct Found {
     package: PackageName,
     step: Step,
+    #[serde(serialize_with = "output::serialize_path")]
     path: PathBuf,
     size: u64,
     /// Seconds since 1970.
@@ -231,7 +232,7 @@ fn follow(root: &BuildRoot, logs: &dyn Fn(bool) -> Vec<PathBuf>) -> Result<()> {
     let mut printed = HashMap::new();
     loop {
         let running = Store::is_building(&root.state());
-        output::data(&fresh(&logs(running), &mut printed)?)?;
+        output::bytes(&fresh(&logs(running), &mut printed)?)?;
         if !running {
             return Ok(());
         }
@@ -240,8 +241,9 @@ fn follow(root: &BuildRoot, logs: &dyn Fn(bool) -> Vec<PathBuf>) -> Result<()> {
 }
 
 /// What `logs` have beyond what was `printed`, in their order. It reads the last one first: a log is whole before that of
-/// the next step begins, so whatever is seen of that, all that comes before it is there to be read.
-fn fresh(logs: &[PathBuf], printed: &mut HashMap<PathBuf, u64>) -> Result<String> {
+/// the next step begins, so whatever is seen of that, all that comes before it is there to be read. In bytes: the last
+/// character of a log that grows may be there in part.
+fn fresh(logs: &[PathBuf], printed: &mut HashMap<PathBuf, u64>) -> Result<Vec<u8>> {
     let mut found = Vec::new();
     for path in logs.iter().rev() {
         let Ok(mut file) = fs_err::File::open(path) else { continue };
@@ -255,7 +257,7 @@ fn fresh(logs: &[PathBuf], printed: &mut HashMap<PathBuf, u64>) -> Result<String
         let mut fresh = Vec::new();
         file.read_to_end(&mut fresh)?;
         *at += fresh.len() as u64;
-        found.push(String::from_utf8_lossy(&fresh).into_owned());
+        found.push(fresh);
     }
     found.reverse();
     Ok(found.concat())
@@ -272,7 +274,7 @@ mod tests {
         fs_err::write(&build, "begun\n").unwrap();
         nix::unistd::mkfifo(&deploy, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut printed = HashMap::new();
-        assert_eq!(fresh(std::slice::from_ref(&build), &mut printed).unwrap(), "begun\n");
+        assert_eq!(fresh(std::slice::from_ref(&build), &mut printed).unwrap(), b"begun\n");
         let said = std::thread::scope(|scope| {
             // Opened when the other end is: while `fresh` is at this log, both steps go on.
             scope.spawn(|| {
@@ -282,6 +284,20 @@ mod tests {
             });
             fresh(&[build.clone(), deploy.clone()], &mut printed).unwrap()
         });
-        assert_eq!(said, "ended\ndeployed\n");
+        assert_eq!(said, b"ended\ndeployed\n");
+    }
+
+    #[test]
+    fn a_character_that_comes_in_two_pieces_is_whole_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = [dir.path().join("build")];
+        let mut printed = HashMap::new();
+        let mut said = Vec::new();
+        let text = "grün\n".as_bytes();
+        for end in [3, text.len()] {
+            fs_err::write(&log[0], &text[..end]).unwrap();
+            said.extend(fresh(&log, &mut printed).unwrap());
+        }
+        assert_eq!(said, text);
     }
 }

@@ -24,6 +24,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         written.push(path);
     }
     if settings.format == Format::Json {
+        let written: Vec<_> = written.iter().map(|path| output::path(path)).collect();
         return output::json(&serde_json::json!({ "written": written }));
     }
     output::data(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())

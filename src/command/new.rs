@@ -60,7 +60,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     };
     let into = scratch.path().join("source");
     fs_err::create_dir(&into)?;
-    let unpacked = unpack::unpack(&archive.path, &into, Limits::default())?;
+    let unpacked = unpack::unpack(&archive.path, &into, Limits::default())
+        // Where it lies now it is no more in the end.
+        .map_err(|error| Error { at: vec![format!("archive: {}", options.url)], ..error })?;
     let top = match &unpacked.tops[..] {
         [only] if into.join(only).is_dir() => into.join(only),
         _ => into.clone(),
@@ -98,7 +100,7 @@ fn tell(
     let recipe = tree.recipe(package.as_str());
     if settings.format == Format::Json {
         return output::json(&serde_json::json!({
-            "package": package, "recipe": recipe, "version": version, "archive": archive.file,
+            "package": package, "recipe": output::path(&recipe), "version": version, "archive": archive.file,
             "sha256": archive.digest, "system": system.name(),
         }));
     }
@@ -138,6 +140,14 @@ fn get(
         Lack::Cancelled => Error::new(Kind::Interrupted(libc::SIGINT), ""),
         Lack::Io(error) => error.into(),
     };
+    // Plain URLs are the fetcher's, which knows the mirrors.
+    if settings.offline
+        && (url.starts_with("apt:") || url.starts_with("git+"))
+        && !url.starts_with("git+file://")
+    {
+        return Err(Error::new(Kind::Fetch, format!("cannot fetch `{url}`: offline nothing is fetched"))
+            .hint("try again without --offline, or name a `file://` URL"));
+    }
     let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (path, folder) = if let Some(source) = url.strip_prefix("apt:") {
         let files =

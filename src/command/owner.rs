@@ -67,8 +67,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if owners.is_empty() {
         let plain = options.path.trim_matches('/').to_owned();
         for (name, entry) in &results {
-            let found =
-                [&path, &plain].into_iter().find(|path| entry.deploy().join(path).symlink_metadata().is_ok());
+            let found = [&path, &plain].into_iter().find(|path| is_below(&entry.deploy(), path));
             if let (Some(path), false) = (found, plain.is_empty()) {
                 owners.push(Owner {
                     package: name,
@@ -98,6 +97,17 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         })
         .collect();
     output::data(&output::table(&rows))
+}
+
+/// Whether a folder has a path, without leaving it by `..` or by a link.
+fn is_below(folder: &Path, path: &str) -> bool {
+    let file = folder.join(path);
+    let Some(beside) = file.file_name().and(file.parent()) else { return false };
+    let inside = match (folder.canonicalize(), beside.canonicalize()) {
+        (Ok(folder), Ok(beside)) => beside.starts_with(folder),
+        _ => false,
+    };
+    inside && file.symlink_metadata().is_ok()
 }
 
 /// Packages of the root filesystem, where the tree can be found: board and product are known by the build root's name.

@@ -150,9 +150,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         write_index(&folder, stanzas, options.packages.is_empty())?;
     }
     if settings.format == Format::Json {
+        let folder = std::path::absolute(&folder)?;
         return output::json(&serde_json::json!({
             "board": board, "product": product, "form": options.form.ending(),
-            "folder": std::path::absolute(&folder)?, "packages": packed,
+            "folder": output::path(&folder), "packages": packed,
         }));
     }
     let row = |packed: &Packed| {

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value = "root", requires = "test")]
     password: String,
     /// Seconds that the test may take
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "test")]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "test", value_parser = clap::value_parser!(u64).range(1..=86400))]
     timeout: u64,
     /// For the `run` script that was built, as `--data FILE`; `-- --help` shows what it takes
     #[arg(last = true, value_name = "ARGUMENT")]
@@ -56,6 +56,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if !options.test {
         return boot::interactive(&script, accel, &options.words, &mut crate::report::note);
     }
+    // `mk clean --logs` takes it away.
+    fs_err::create_dir_all(build_root.logs())?;
     let log = build_root.logs().join("console.log");
     let mut wanted = boot::Options::new(log);
     wanted.accel = accel;

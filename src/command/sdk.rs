@@ -58,8 +58,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 
     let (size, sha256) = (fs_err::metadata(&file)?.len(), Digest::of_file(&file)?);
     if settings.format == Format::Json {
+        let file = std::path::absolute(&file)?;
         return output::json(&serde_json::json!({
-            "board": board, "product": product, "file": std::path::absolute(&file)?, "size": size, "sha256": sha256,
+            "board": board, "product": product, "file": output::path(&file), "size": size, "sha256": sha256,
         }));
     }
     output::data(&output::table(&[vec![file.display().to_string(), units::size(size)]]))

@@ -48,8 +48,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
     let place = loaded.place(&options.package)?;
     let needs: Vec<String> = loaded.graph.packages[place].depends.iter().map(ToString::to_string).collect();
-    if !needs.is_empty() && !super::build::build(settings, &store, &options.target, &needs)?.success {
-        return Err(Error::new(Kind::Told(1), ""));
+    if !needs.is_empty() {
+        super::build::build_first(settings, &store, &options.target, &needs)?;
     }
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
@@ -73,7 +73,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             crate::report::tell_failure(&failure, settings.workspace.root());
             goes_on = true;
         }
-        ready => ready.map_err(Trouble::into_error)?,
+        ready => ready.map_err(|trouble| trouble.into_error(&loaded.graph.packages[place].name))?,
     }
     drop(receiver);
     let step = if goes_on && unprepared() { Step::Prepare } else { Step::Build };
@@ -99,7 +99,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let recipe = &loaded.graph.packages[place];
     let reachable = planner.ingredients.reachable(recipe);
-    let mounts = job.room_mounts(place, &work, &reachable).map_err(Trouble::into_error)?;
+    let mounts =
+        job.room_mounts(place, &work, &reachable).map_err(|trouble| trouble.into_error(&recipe.name))?;
     let places = Places::in_room();
     let cwd = if step == Step::Prepare { places.source(recipe) } else { places.build.clone() };
     let text = format!("mk_step={step}{START}cd {}\n", quote(&cwd.to_string_lossy()));

@@ -38,7 +38,7 @@ struct Manifest {
     product: String,
     release: String,
     packages: Vec<Item>,
-    /// The configuration of board and product.
+    /// The configuration of board and product, with what it reads elsewhere.
     configuration: Vec<Entry>,
 }
 
@@ -50,7 +50,7 @@ struct Item {
     description: String,
     /// Where upstream offers the archive.
     urls: Vec<String>,
-    /// The archive first, then recipe, patches and whatever else is in the package's folder.
+    /// The archive first, then recipe, patches and whatever else is in the package's folder, then what it reads elsewhere.
     files: Vec<Entry>,
 }
 
@@ -103,11 +103,15 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     for recipe in &loaded.graph.packages {
         let mut files: Vec<Entry> = archives.get(&recipe.name).cloned().into_iter().collect();
         files.extend(bundle.add_folder(tree, &Path::new("pkg").join(recipe.name.as_str()))?);
-        // Other recipes, and parts of them, that this one reads.
-        for source in recipe.evaluated.sources.iter().filter(|path| path.is_relative()) {
-            let entry = bundle.add(&tree.join(source), &format!("tree/{}", shown(source)?))?;
-            if !files.contains(&entry) {
-                files.push(entry);
+        // What else of the tree its room shows: other recipes that this one reads, and what it goes to by itself.
+        let read = recipe.evaluated.sources.iter().filter(|path| path.is_relative()).cloned();
+        let visited = loaded.ingredients(true).visited(recipe).into_iter();
+        let visited = visited.filter(|path| tree.join(path).exists());
+        for path in read.chain(recipe.other_folders()).chain(visited) {
+            for entry in bundle.add_folder(tree, &path)? {
+                if !files.contains(&entry) {
+                    files.push(entry);
+                }
             }
         }
         packages.push(Item {
@@ -122,6 +126,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let mut configuration = BTreeSet::new();
     for folder in [format!("board/{}", loaded.board), format!("product/{}", loaded.product)] {
         configuration.extend(bundle.add_folder(tree, Path::new(&folder))?);
+    }
+    for source in loaded.environment.sources.iter().filter(|path| path.is_relative()) {
+        configuration.extend(bundle.add_folder(tree, source)?);
     }
     let manifest = Manifest {
         board: loaded.board.clone(),
@@ -216,7 +223,7 @@ impl Bundle<'_> {
         Ok(entry)
     }
 
-    /// Copies a folder of the tree; links are followed, since what they point to need not come along.
+    /// Copies a file or a folder of the tree; links are followed, since what they point to need not come along.
     fn add_folder(&mut self, tree: &Path, folder: &Path) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         for found in walkdir::WalkDir::new(tree.join(folder)).follow_links(true).sort_by_file_name() {

@@ -49,7 +49,7 @@ fn list(settings: &Settings, store: &Store) -> Result<()> {
             .iter()
             .map(|(name, (results, bytes))| serde_json::json!({ "name": name, "results": results, "bytes": bytes }))
             .collect();
-        return output::json(&serde_json::json!({ "store": store.root(), "packages": items }));
+        return output::json(&serde_json::json!({ "store": output::path(store.root()), "packages": items }));
     }
     let mut rows = vec![vec!["package".to_owned(), "results".to_owned(), "size".to_owned()]];
     rows.extend(

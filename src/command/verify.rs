@@ -3,14 +3,17 @@
 use std::sync::mpsc;
 use std::time::Instant;
 
+use serde::Serialize;
+
 use crate::cli::Target;
-use crate::config::{Rooms, Settings};
+use crate::config::{Format, Rooms, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events};
 use crate::executor::Local;
 use crate::finish;
 use crate::job::{Job, Workshop};
 use crate::layout::Workspace;
+use crate::names::PackageName;
 use crate::output;
 use crate::plan::Action;
 use crate::report::Report;
@@ -27,6 +30,26 @@ pub struct Options {
     packages: Vec<String>,
 }
 
+/// The stable form of `mk verify --format json`.
+#[derive(Serialize)]
+struct Listing<'a> {
+    /// How many were built again.
+    packages: usize,
+    /// How many of them came out the same.
+    same: usize,
+    different: Vec<Different<'a>>,
+}
+
+/// A package that came out another way.
+#[derive(Serialize)]
+struct Different<'a> {
+    package: &'a PackageName,
+    /// `deploy` or `toolchain`.
+    place: &'static str,
+    /// The first difference.
+    difference: String,
+}
+
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if settings.rooms == Rooms::Never {
@@ -37,10 +60,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let shared = settings.store()?;
     let _in_use = shared.in_use()?;
-    let built = super::build::build(settings, &shared, &options.target, &options.packages)?;
-    if !built.success {
-        return Err(Error::new(Kind::Told(1), ""));
-    }
+    let built = super::build::build_first(settings, &shared, &options.target, &options.packages)?;
     let mut loaded = built.loaded;
     let mut places = Vec::new();
     for package in &options.packages {
@@ -56,7 +76,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let workspace = Workspace::new(&elsewhere)?;
     loaded.build_root = workspace.build_root(&loaded.board, &loaded.product);
     fs_err::create_dir_all(loaded.build_root.logs())?;
-    let other = Settings { store: store.root().to_owned(), jobs: settings.jobs + 1, ..settings.clone() };
+    // Standard output is for what comes out in the end.
+    let format = if settings.format == Format::Json { Format::Plain } else { settings.format };
+    let (path, jobs) = (store.root().to_owned(), settings.jobs + 1);
+    let other = Settings { store: path, jobs, format, ..settings.clone() };
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let mut plan = planner.plan()?;
@@ -73,7 +96,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     // Each is built against the results that are there, so none waits for another.
     let nodes = independent(job.nodes(&plan));
     let mut schedule = Schedule::new(nodes.clone(), Limits { jobs: other.jobs, downloads: 4 }, true)?;
-    let report = Report::start(receiver, super::build::report_options(settings, None));
+    let report = Report::start(receiver, super::build::report_options(&other, None));
     let began = Instant::now();
     events.send(Event::RunStarted {
         name: format!("{} (verify)", loaded.name()),
@@ -95,6 +118,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         .map(|&place| job.found(place).filter(|found| found.entry.path.starts_with(store.root())))
         .collect();
     let success = again.iter().all(Option::is_some);
+    let exit_code = job.exit_code().unwrap_or(i32::from(!success));
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
     drop(events);
@@ -106,22 +130,33 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let mut same = 0;
     for (&place, again) in places.iter().zip(&again) {
         let (Some(first), Some(again)) = (&built.found[place], again) else { continue };
-        let name = &loaded.graph.packages[place].name;
+        let package = &loaded.graph.packages[place].name;
         let deploy = finish::first_difference(&first.entry.deploy(), &again.entry.deploy())?;
         let toolchain = finish::first_difference(&first.entry.toolchain(), &again.entry.toolchain())?;
-        match (deploy, toolchain) {
-            (None, None) => same += 1,
-            (Some(difference), _) => different.push(format!("{name}: deploy: {difference}")),
-            (None, Some(difference)) => different.push(format!("{name}: toolchain: {difference}")),
-        }
+        let (place, difference) = match (deploy, toolchain) {
+            (None, None) => {
+                same += 1;
+                continue;
+            }
+            (Some(difference), _) => ("deploy", difference),
+            (None, Some(difference)) => ("toolchain", difference),
+        };
+        different.push(Different { package, place, difference: difference.to_string() });
     }
-    output::data(&format!("{same} of {} packages came out the same\n", places.len()))?;
+    let listing = Listing { packages: places.len(), same, different };
+    if settings.format == Format::Json {
+        output::json(&listing)?;
+    } else {
+        output::data(&format!("{same} of {} packages came out the same\n", listing.packages))?;
+    }
+    let different = listing.different;
     if !different.is_empty() {
         let mut error = Error::new(Kind::Build, format!("{} packages are not reproducible", different.len()));
-        error.at = different;
+        let line = |it: &Different| format!("{}: {}: {}", it.package, it.place, it.difference);
+        error.at = different.iter().map(line).collect();
         return Err(error.hint("look for times, names of folders, or an order that is left to chance"));
     }
-    if success { Ok(()) } else { Err(Error::new(Kind::Told(1), "")) }
+    if success { Ok(()) } else { Err(Error::new(Kind::Told(exit_code), "")) }
 }
 
 /// The nodes without what ties one package to another.
