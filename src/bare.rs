@@ -99,12 +99,10 @@ impl Job<'_> {
                 ended,
             )
         })?;
-        for made in [&own, &places.toolchain] {
-            finish::open_modes(made)?;
-        }
-        finish::clean_up(&own)?;
+        let made = [own.clone()];
+        finish::opened(&made, || finish::clean_up(&own))?;
         let strip = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
-        let plan = strip::plan(&own, self.target())?;
+        let plan = finish::opened(&made, || strip::plan(&own, self.target()))?;
         if !plan.calls.is_empty() && strip.exists() {
             let programs = self.strip_programs(place, &plan, &places);
             plan.unlock(&own)?;
@@ -112,7 +110,10 @@ impl Job<'_> {
             plan.relock(&own)?;
             self.stripped(place, &ran?)?;
         }
-        if let Some(damaged) = staged.take_additions(&places.toolchain, &work.join("toolchain"))? {
+        let (from, to) = (&places.toolchain, work.join("toolchain"));
+        if let Some(damaged) =
+            finish::opened(std::slice::from_ref(from), || staged.take_additions(from, &to))?
+        {
             let error = Error::new(Kind::Build, format!("`{}` of another package was written to in place", damaged.display()))
                 .hint("without rooms that cannot be kept apart; remove the build root's `.mk/store` and build again");
             return Err(error.into());

@@ -118,9 +118,25 @@ pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
     seal_with(root, epoch, |mode| mode | 0o400)
 }
 
-/// Gives owners what `fix_times` gives them, and changes no times: for what looks into a folder before that. A recipe may
-/// have made folders that nobody can enter, and files that nobody can read.
-pub fn open_modes(root: &Path) -> Result<()> {
+/// Does `look`, which comes before `fix_times`. A recipe may have made folders that their owner cannot enter and files that he
+/// cannot read: where it fails, it is done once more, with the modes below `made` that `fix_times` will give.
+pub fn opened<T, E>(made: &[PathBuf], look: impl Fn() -> Result<T, E>) -> Result<T, E>
+where
+    E: From<Error>,
+{
+    look().or_else(|error| {
+        for root in made {
+            open_modes(root)?;
+        }
+        // Where that was not the cause, it says the same again.
+        look().map_err(|_| error)
+    })
+}
+
+fn open_modes(root: &Path) -> Result<()> {
+    if !root.is_dir() {
+        return Ok(());
+    }
     let mut ahead = vec![root.to_owned()];
     while let Some(folder) = ahead.pop() {
         change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), |mode| mode | 0o700)?;

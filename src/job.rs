@@ -48,6 +48,8 @@ pub struct Job<'a> {
     /// Results of another store; see [`Job::lend`].
     lent: Mutex<Vec<Option<Found>>>,
     failed: Mutex<Option<i32>>,
+    /// The folders that builds without rooms take for themselves, once there was one.
+    folders: Mutex<Option<[LockFile; 2]>>,
 }
 
 /// What a run works with, beside what it works on.
@@ -211,6 +213,7 @@ impl<'a> Job<'a> {
             states,
             lent: Mutex::default(),
             failed: Mutex::default(),
+            folders: Mutex::default(),
         }
     }
 
@@ -295,16 +298,26 @@ impl<'a> Job<'a> {
         self.store.lock_unless(name, &|| cancel.is_cancelled(), &waits)?.ok_or(Trouble::Cancelled)
     }
 
-    /// Waits for the folders that a build without a room takes for itself: of the workspace `src/`, of the build root
-    /// `build/`, `toolchain/` and what is in `deploy/`. Another process may be using them.
-    pub(crate) fn lock_folders(&self, place: usize) -> Worked<[LockFile; 2]> {
+    /// Takes the folders that builds without rooms need for themselves until [`Job::leave_folders`]: of the workspace `src/`, of
+    /// the build root `build/`, `toolchain/` and what is in `deploy/`. Waits where another process is using them.
+    pub(crate) fn take_folders(&self, place: usize) -> Worked<()> {
+        let mut folders = self.folders.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if folders.is_some() {
+            return Ok(());
+        }
         let waits = || {
             let text = format!("{}: waits for another `mk` in this workspace", self.recipe(place).name);
             self.events.send(Event::Note { text });
         };
         let stop = || self.workshop.cancel.is_cancelled();
         let take = |path: PathBuf| LockFile::take(&path, &stop, &waits)?.ok_or(Trouble::Cancelled);
-        Ok([take(self.workspace.lock())?, take(self.loaded.build_root.lock())?])
+        *folders = Some([take(self.workspace.lock())?, take(self.loaded.build_root.lock())?]);
+        Ok(())
+    }
+
+    /// Lets others have the folders that builds without rooms took.
+    pub fn leave_folders(&self) {
+        *self.folders.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 
     pub(crate) fn recipe(&self, place: usize) -> &Recipe {

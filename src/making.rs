@@ -39,7 +39,9 @@ impl Job<'_> {
         if self.resolve(place)? {
             return Ok(());
         }
-        let _folders = if self.in_rooms { None } else { Some(self.lock_folders(place)?) };
+        if !self.in_rooms {
+            self.take_folders(place)?;
+        }
         for step in Step::ALL {
             // Those of an earlier build. This one's `prepare`, which has run, is kept.
             if step != Step::Prepare || self.state(place).prepared.is_none() {
@@ -159,14 +161,11 @@ impl Job<'_> {
             .map(|step| (step, places.build.clone()))
             .collect();
         self.run_steps(place, &steps, mounts.clone(), &places, work)?;
-        for part in ["deploy", "toolchain"].iter().chain(&SYSROOT_PARTS) {
-            if work.join(part).is_dir() {
-                finish::open_modes(&work.join(part))?;
-            }
-        }
-        self.merge_sysroot(work)?;
+        let made: Vec<PathBuf> =
+            SYSROOT_PARTS.iter().chain(&["toolchain"]).map(|part| work.join(part)).collect();
+        finish::opened(&made, || self.merge_sysroot(work))?;
         let deploy = work.join("deploy");
-        finish::clean_up(&deploy)?;
+        finish::opened(std::slice::from_ref(&deploy), || finish::clean_up(&deploy))?;
         let strip = format!("{}-strip", self.target());
         let layers = self.toolchain_layers(place);
         let has_strip = layers
@@ -390,7 +389,7 @@ impl Job<'_> {
         mounts: Vec<Mount>,
     ) -> Worked<()> {
         let deploy = work.join("deploy");
-        let plan = strip::plan(&deploy, self.target())?;
+        let plan = finish::opened(std::slice::from_ref(&deploy), || strip::plan(&deploy, self.target()))?;
         if plan.calls.is_empty() {
             return Ok(());
         }

@@ -126,15 +126,11 @@ pub(crate) fn from_git(
         "-c".to_owned(),
         format!("http.lowSpeedTime={}", STALL.as_secs()),
     ];
-    let own_ssh = ["GIT_SSH_COMMAND", "GIT_SSH"].iter().any(|name| std::env::var_os(name).is_some());
-    if !own_ssh && call(&["config", "core.sshCommand"])?.is_err() {
+    if call(&["config", "core.sshCommand"])?.is_err() {
         let (connect, alive) = (CONNECT.as_secs(), STALL.as_secs() / 3);
-        patience.extend([
-            "-c".to_owned(),
-            format!(
-                "core.sshCommand=ssh -o BatchMode=yes -o ConnectTimeout={connect} -o ServerAliveInterval={alive}"
-            ),
-        ]);
+        let ssh = format!("ssh -o BatchMode=yes -o ConnectTimeout={connect} -o ServerAliveInterval={alive}");
+        // A shell runs it. GIT_SSH_COMMAND comes before it by itself, GIT_SSH would not.
+        patience.extend(["-c".to_owned(), format!("core.sshCommand=${{GIT_SSH:-{ssh}}}")]);
     }
     let fetch = |more: &[&str]| {
         let patience: Vec<&str> = patience.iter().map(String::as_str).collect();

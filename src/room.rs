@@ -211,7 +211,7 @@ impl RoomServer {
     ///
     /// `inherit`: descriptors of ours and the numbers at which the programs find them. Fails with [`Kind::Host`], naming
     /// what could not be mounted or executed and the errno; a program that fails is no error.
-    /// The `work` folders are emptied before and afterwards; no other room may be using them.
+    /// The `work` folders are empty again afterwards.
     pub fn run(&self, room: &Room, inherit: &[(BorrowedFd, RawFd)], cancel: &Cancel) -> Result<Ran> {
         self.run_telling(false, room, inherit, cancel, &mut |_| ())
     }
@@ -230,19 +230,10 @@ impl RoomServer {
         cancel: &Cancel,
         ended: &mut dyn FnMut(&Exit),
     ) -> Result<Ran> {
-        let clear = || {
-            let mounts = if bare { &[][..] } else { &room.mounts };
-            for mount in mounts {
-                if let Mount::Overlay { work: Some(work), .. } = mount {
-                    clear_work(work);
-                }
-            }
-        };
-        // Before as well: whoever had them before and was killed has left the mark of a `volatile` overlay, with which the
-        // kernel takes none again.
-        clear();
         let ran = self.request(if bare { BARE } else { 0 }, room, inherit, cancel, ended);
-        clear();
+        if !bare {
+            clear(&room.mounts);
+        }
         ran
     }
 
@@ -318,6 +309,16 @@ impl RoomServer {
             (None, None) => "the room server was killed".into(),
         };
         Err(Error::new(Kind::Host, why))
+    }
+}
+
+/// Empties the `work` folders of a room's overlays, as far as possible. Of whoever had them before and was killed they hold the
+/// mark of a `volatile` overlay, with which the kernel takes none again.
+pub fn clear(mounts: &[Mount]) {
+    for mount in mounts {
+        if let Mount::Overlay { work: Some(work), .. } = mount {
+            clear_work(work);
+        }
     }
 }
 

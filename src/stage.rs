@@ -182,7 +182,7 @@ impl Snapshot {
     /// Looks at everything below `root`; a folder that is missing holds nothing.
     pub fn of(root: &Path) -> Snapshot {
         let mut found = FxHashMap::default();
-        look_at_files(root, |path, looks| _ = found.insert(path.to_owned(), looks));
+        let _ = look_at_files(root, |path, looks| _ = found.insert(path.to_owned(), looks));
         Snapshot(found)
     }
 
@@ -195,7 +195,7 @@ impl Snapshot {
             Some(before) if *before == looks => {}
             Some(before) if before.0 == looks.0 => damaged = damaged.take().max(Some(path.to_owned())),
             _ => added.push(path.to_owned()),
-        });
+        })?;
         for path in added {
             let target = into.join(&path);
             if let Some(parent) = target.parent() {
@@ -208,11 +208,15 @@ impl Snapshot {
 }
 
 /// Calls `see` for all below `root` that is no folder, by its path below it.
-fn look_at_files(root: &Path, mut see: impl FnMut(&Path, Looks)) {
-    let Ok(top) = open_folder(root) else { return };
+fn look_at_files(root: &Path, mut see: impl FnMut(&Path, Looks)) -> Result<()> {
+    if !root.exists() {
+        return Ok(());
+    }
+    let top = open_folder(root)?;
     // With the slash after it.
     let start = root.join("").as_os_str().len();
-    for entry in walkdir::WalkDir::new(root).min_depth(1).into_iter().flatten() {
+    for entry in walkdir::WalkDir::new(root).min_depth(1) {
+        let entry = entry.map_err(std::io::Error::from)?;
         if entry.file_type().is_dir() {
             continue;
         }
@@ -221,6 +225,7 @@ fn look_at_files(root: &Path, mut see: impl FnMut(&Path, Looks)) {
             see(path, (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec));
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

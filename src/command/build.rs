@@ -203,6 +203,7 @@ fn build_but(
     let success = found.iter().all(Option::is_some) && stopped.is_none();
     let stop = || workshop.cancel.is_cancelled();
     let waits = || events.send(Event::Note { text: WAITS.to_owned() });
+    job.leave_folders();
     let finished = with_views(&build_root, &stop, &waits, || {
         show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms)
     });

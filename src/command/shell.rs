@@ -12,7 +12,7 @@ use crate::job::{Job, Trouble, Workshop};
 use crate::layout::room as inside;
 use crate::making::FAILED_STEP;
 use crate::names::Step;
-use crate::room::{Program, Room, RoomServer};
+use crate::room::{self, Program, Room, RoomServer};
 use crate::step::{self, Places};
 
 /// Whose room.
@@ -123,6 +123,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         ]);
     }
     let program = Program { argv, env, cwd, log: work.join("shell.log"), stdout: None };
+    room::clear(&mounts);
     let room = Room { mounts, programs: vec![program], network: false, terminal, limit: None };
     let (input, output, error) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let inherit = [(input.as_fd(), 0), (output.as_fd(), 1), (error.as_fd(), 2)];
@@ -137,7 +138,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     events.send(Event::RunEnded { success: ran.success(), elapsed: std::time::Duration::ZERO });
     match ran.exits.last().map(|exit| exit.status) {
-        Some(crate::room::Status::Code(0)) => Ok(()),
+        Some(room::Status::Code(0)) => Ok(()),
         Some(crate::room::Status::Code(code)) => Err(Error::new(Kind::Told(code), "")),
         _ => Err(Error::new(Kind::Told(1), "")),
     }

@@ -11,9 +11,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use sha2::{Digest, Sha256};
 
 /// The program under test.
@@ -139,6 +141,15 @@ impl Tree {
             .envs(&self.environment)
             .current_dir(self.at("workspace"))
             .stdin(Stdio::null());
+        // Tests that a script started with `&` would have theirs ignored.
+        let heeded = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+        // SAFETY: a system call for each, and nothing else.
+        unsafe {
+            command.pre_exec(move || {
+                heeded.iter().try_for_each(|&kind| signal(kind, SigHandler::SigDfl).map(drop))?;
+                Ok(())
+            });
+        }
         command
     }
 
