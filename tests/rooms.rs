@@ -5,10 +5,12 @@ mod processes;
 
 use std::io::Read;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 
 use harness::{Tree, list};
-use processes::{Running, until};
+use nix::sys::signal::Signal::SIGINT;
+use processes::{Running, signal, until};
 
 /// Writes one file into the toolchain, over and over, and looks whether it is still its own.
 const FIGHT: &str = r#"
@@ -260,16 +262,25 @@ fn two_runs_without_rooms_in_one_workspace_take_turns() {
 
 #[test]
 fn a_run_with_rooms_shows_nothing_in_folders_that_one_without_works_in() {
-    let tree = slow_and_quick();
-    let mut slow = Running::start(&mut tree.command(&["-q", "--rooms", "never", "tiny", "demo", "slow"]));
-    until("the step begins", || tree.at("begun").exists());
-    let quick = ["--rooms", "always", "tiny", "demo", "quick"];
-    let mut quick =
-        start_until(&tree, &quick, "note: waits for another `mk`, which builds without rooms here");
-    fs_err::write(tree.at("go"), "\n").unwrap();
-    assert!(slow.wait().success() && quick.wait().success());
-    assert_eq!(tree.deployed("slow", "file"), "slow\n");
-    assert_eq!(tree.deployed("quick", "file"), "quick\n");
+    for stopped in [false, true] {
+        let tree = slow_and_quick();
+        let mut slow = Running::start(&mut tree.command(&["-q", "--rooms", "never", "tiny", "demo", "slow"]));
+        until("the step begins", || tree.at("begun").exists());
+        let quick = ["--rooms", "always", "tiny", "demo", "quick"];
+        let told = "note: waits for another `mk`, which builds without rooms here";
+        let mut quick = start_until(&tree, &quick, told);
+        if stopped {
+            signal(quick.id(), SIGINT);
+            assert_eq!(quick.wait().signal(), Some(SIGINT as i32));
+        }
+        fs_err::write(tree.at("go"), "\n").unwrap();
+        assert!(slow.wait().success() && (stopped || quick.wait().success()));
+        assert_eq!(tree.deployed("slow", "file"), "slow\n");
+        // Who was stopped has shown nothing and not said that it has.
+        assert_eq!(tree.built("deploy/quick").exists(), !stopped);
+        tree.builds("quick");
+        assert_eq!(tree.deployed("quick", "file"), "quick\n");
+    }
 }
 
 #[test]

@@ -197,16 +197,17 @@ fn build_but(
         let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
         schedule::drive(&mut schedule, &mut local);
     });
-    let stopped = watch.heard();
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
-    let success = found.iter().all(Option::is_some) && stopped.is_none();
     let stop = || workshop.cancel.is_cancelled();
     let waits = || events.send(Event::Note { text: WAITS.to_owned() });
     job.leave_folders();
     let finished = with_views(&build_root, &stop, &waits, || {
         show_results(settings, &loaded, &store, &found, &|place| job.was_built(place), in_rooms)
     });
+    // After that: who stops while it waits there has not shown everything.
+    let stopped = watch.heard();
+    let success = found.iter().all(Option::is_some) && stopped.is_none();
     remember(&loaded, &store);
     if success {
         let _ = uptodate::remember(settings, &loaded, packages, &found, in_rooms);
