@@ -50,8 +50,8 @@ Examples:
   mk check-update --format json | jq -r '.packages[] | select(.status == \"newer\") | .name'";
 
 const BUMP: &str = "\
-The new archive is fetched and must unpack to SRCDIR before anything is written; then the diff is printed. Nothing is \
-written when anything fails; with --all and --keep-going, just not what failed.
+The new archive is fetched, must be another one than the old version's, and must unpack to SRCDIR before anything is \
+written; then the diff is printed. Nothing is written when anything fails; with --all and --keep-going, just not what failed.
 
 Examples:
   mk bump zlib

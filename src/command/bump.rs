@@ -13,7 +13,7 @@ use crate::load::{self, Loaded};
 use crate::mirrors;
 use crate::names::PackageName;
 use crate::output;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Source};
 use crate::report::note;
 use crate::rewrite;
 use crate::store::{Store, Temporary};
@@ -217,6 +217,21 @@ impl Bench<'_> {
             return Err(Error::new(Kind::Recipe, format!("{shown}: no URL names the new archive"))
                 .at(format!("URL is {}", others.join(" "))));
         }
+        let same = || {
+            Error::new(
+                Kind::Recipe,
+                format!(
+                    "{shown}: TARBALL names the archive of {} at {version} too: `{}`",
+                    old.version(),
+                    source.file
+                ),
+            )
+            .hint("write `$VERSION` into it or into URL, below the line that sets VERSION")
+        };
+        let place = |source: &Source| (source.file.clone(), source.urls.clone(), source.folders.clone());
+        if old.source.as_ref().map(place) == Some(place(source)) {
+            return Err(same());
+        }
         let request = Request {
             package,
             file: &source.file,
@@ -226,6 +241,9 @@ impl Bench<'_> {
             offline: self.settings.offline,
         };
         let fetched = self.fetcher.fetch_new(&request, &mut |_, _| (), &|| false)?;
+        if sums.contains(&fetched.digest.to_string()) {
+            return Err(same());
+        }
         let folder = work.join("src");
         fs_err::create_dir(&folder)?;
         let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())
