@@ -109,6 +109,21 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
 }
 
 #[test]
+fn events_that_cannot_be_written_are_told_when_all_is_done() {
+    let tree = Tree::new().package("a", "deploy() { touch \"$2/file\"; }\n");
+    // The second time nothing is left to do.
+    for _ in 0..2 {
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = tree.command(&["tiny", "demo", "a", "--format", "json"]);
+        tree.run(command.stdout(full.into_parts().0)).is("
+            ! error: cannot write to standard output: No space left on device (os error 28)
+            status 5
+        ");
+        assert_eq!(tree.list_deployed("a"), ["file"]);
+    }
+}
+
+#[test]
 fn a_path_that_is_no_utf_8_is_told_with_its_bytes_replaced() {
     let tree = Tree::new()
         .archive("new-1.tar.gz", &[("new-1/file", "x\n")])
