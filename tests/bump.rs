@@ -146,6 +146,25 @@ fn the_archive_of_the_old_version_is_none_of_the_new_one() {
 }
 
 #[test]
+fn what_is_moved_is_one_object_of_json() {
+    let case = case();
+    let old = case.read("tree/pkg/x/build");
+    for (line, dry) in [("bump x --dry-run --format json", true), ("bump --all --format json", false)] {
+        let ran = case.mk(line);
+        let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let diff = said["packages"][0]["diff"].as_str().unwrap();
+        assert!(diff.starts_with("--- a/pkg/x/build\n+++ b/pkg/x/build\n@@ "), "{diff}");
+        let expected = serde_json::json!({ "packages": [{
+            "name": "x", "version": "1.0", "newer": "1.1", "archive": "x-1.1.tar.gz",
+            "sha256": Digest::of(archive("x-1.1")), "diff": diff,
+        }], "dry_run": dry });
+        assert_eq!(said, expected);
+        assert_eq!(case.read("tree/pkg/x/build") == old, dry);
+    }
+    assert_eq!(case.mk("bump --all --format json").out, "{\"dry_run\":false,\"packages\":[]}\n");
+}
+
+#[test]
 fn a_recipe_that_reads_another_moves_with_it() {
     let case = case();
     case.recipe("x_headers", "source \"$SCRIPTDIR/pkg/x/build\"\nDEPENDS=\"x\"\n");

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Settings;
+use crate::config::{Format, Settings};
 use crate::digest::Digest;
 use crate::downloads;
 use crate::error::{Error, Kind, Result};
@@ -42,11 +42,24 @@ pub struct Options {
 /// A recipe's change that was tried.
 struct Change {
     recipe: PathBuf,
+    /// VERSION as it was.
+    from: String,
+    /// And as it is then.
+    to: String,
     text: String,
     diff: String,
     archive: PathBuf,
     /// What the download folder gets.
     record: downloads::Record,
+}
+
+impl Change {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.record.package, "version": self.from, "newer": self.to, "archive": self.record.file,
+            "sha256": self.record.digest, "diff": self.diff,
+        })
+    }
 }
 
 /// Carries out the command.
@@ -112,11 +125,18 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     // All or nothing, unless the caller says otherwise.
     if failed.is_empty() || settings.keep_going {
+        let json = settings.format == Format::Json;
         for change in &changes {
-            output::data(&change.diff)?;
+            if !json {
+                output::data(&change.diff)?;
+            }
             if !options.dry_run {
                 write(change, &settings.workspace.download())?;
             }
+        }
+        if json {
+            let packages = changes.iter().map(Change::json).collect::<Vec<_>>();
+            output::json(&serde_json::json!({ "packages": packages, "dry_run": options.dry_run }))?;
         }
     }
     let others = match settings.keep_going {
@@ -273,6 +293,8 @@ impl Bench<'_> {
         }
         Ok(Some(Change {
             recipe: path,
+            from: old.version().to_owned(),
+            to: version.to_owned(),
             diff: rewrite::diff(&shown, &text, &text_now),
             text: text_now,
             archive: fetched.path,
