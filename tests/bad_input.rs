@@ -17,12 +17,14 @@ fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
     tree.mk("plan tyni demo").is("
         ! error: unknown board `tyni`: there is no `board/tyni`
         !   there are: big, tiny
+        !   tree: /tree
         ! hint: did you mean `tiny`?
         status 2
     ");
     tree.mk("tiny dmeo").is("
         ! error: unknown product `dmeo`: there is no `product/dmeo`
         !   there are: demo, desk
+        !   tree: /tree
         ! hint: did you mean `demo`?
         status 2
     ");
@@ -41,6 +43,35 @@ fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
         ! error: board `tiny` has no package `release-tiny`: there is no `pkg/release-tiny/build`
         ! hint: the package `release-<board>` needs everything that the image is made of
         status 3
+    ");
+}
+
+#[test]
+fn a_command_with_a_slip_in_it_is_known_from_a_board() {
+    let tree = Tree::new();
+    tree.mk("lst packages").is("
+        ! error: unknown board `lst`: there is no `board/lst`
+        !   there are: tiny
+        !   tree: /tree
+        ! hint: did you mean the command `list`?
+        status 2
+    ");
+    tree.mk("-j 1 chek-updaet").has("! hint: did you mean the command `check-update`?").has("status 2");
+    tree.mk("lnt --rules").has("! hint: did you mean the command `lint`?").has("status 2");
+    for line in ["tiny", "other demo", "build lst packages", "tiny lst"] {
+        let ran = tree.mk(line);
+        assert!(ran.status == 2 && !ran.stderr.contains("the command"), "{}", ran.text());
+    }
+}
+
+#[test]
+fn a_tree_that_is_not_there_is_told() {
+    let tree = Tree::new();
+    let place = tree.at("none").to_string_lossy().into_owned();
+    tree.mk_words(&["-t", &place, "tiny", "demo"]).is("
+        ! error: there is no tree `/none`
+        ! hint: name one with --tree DIR or MK_TREE; `mk init DIR` writes a small one
+        status 2
     ");
 }
 
