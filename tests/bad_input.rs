@@ -65,6 +65,21 @@ fn a_command_with_a_slip_in_it_is_known_from_a_board() {
 }
 
 #[test]
+fn what_cannot_be_booted_is_told_with_what_helps() {
+    let tree = Tree::new().package("release-tiny", "deploy() { touch \"$2/image\"; }\n");
+    tree.mk("run tiny demo").is("
+        ! error: nothing to boot: there is no `tiny-demo/deploy/release-tiny/run`
+        ! hint: `mk tiny demo` builds it
+        status 2
+    ");
+    tree.builds("").mk("run tiny demo").is("
+        ! error: nothing to boot: there is no `tiny-demo/deploy/release-tiny/run`
+        ! hint: `pkg/release-tiny` was built and deploys no program `run`, which is what this command starts
+        status 2
+    ");
+}
+
+#[test]
 fn a_tree_that_is_not_there_is_told() {
     let tree = Tree::new();
     let place = tree.at("none").to_string_lossy().into_owned();
