@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::command;
 use crate::config::{Format, Rooms, Settings};
-use crate::error::Result;
+use crate::error::{Error, Result, distance, nearest};
 use crate::layout::Workspace;
 use crate::tokens::Tokens;
 
@@ -50,8 +50,8 @@ Examples:
   mk check-update --format json | jq -r '.packages[] | select(.status == \"newer\") | .name'";
 
 const BUMP: &str = "\
-The new archive is fetched and must unpack to SRCDIR before anything is written; then the diff is printed. Nothing is \
-written when anything fails; with --all and --keep-going, just not what failed.
+The new archive is fetched, must be another one than the old version's, and must unpack to SRCDIR before anything is \
+written; then the diff is printed. Nothing is written when anything fails; with --all and --keep-going, just not what failed.
 
 Examples:
   mk bump zlib
@@ -296,8 +296,8 @@ pub fn definition() -> clap::Command {
 }
 
 /// Puts `build` in front where the first word is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`. Options before
-/// that word are then its own as well, but for those that ask what `mk` is.
-fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
+/// that word are then its own as well, but for those that ask what `mk` is. Also that word, which is taken for a board.
+fn with_command(arguments: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let definition = definition();
     let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());
     let known = definition.get_arguments().chain(own);
@@ -311,6 +311,7 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
         }
     };
     let mut result = arguments;
+    let mut board = None;
     let mut at = 1;
     while at < result.len() {
         let word = result[at].to_string_lossy().into_owned();
@@ -323,19 +324,41 @@ fn with_command(arguments: Vec<OsString>) -> Vec<OsString> {
         }
         if definition.find_subcommand(&word).is_none() {
             result.insert(1, "build".into());
+            board = Some(word);
         }
         break;
     }
-    result
+    (result, board)
+}
+
+/// The command whose name was perhaps meant by a word.
+fn command_like(word: &str) -> Option<String> {
+    let definition = definition();
+    let known = definition.get_subcommands().filter(|command| !command.is_hide_set());
+    let near = nearest(word, known.map(clap::Command::get_name))?;
+    // Stricter than for other names: short boards are near to short commands.
+    (distance(word, near) <= 1 + word.len() / 8).then(|| near.to_owned())
 }
 
 /// Parses and carries out.
 pub fn run(arguments: Vec<OsString>) -> Result<()> {
     let broken_jobserver = std::env::var("MAKEFLAGS").ok().and_then(|flags| Tokens::inherited(&flags).err());
-    let cli = match Cli::try_parse_from(with_command(arguments)) {
-        Ok(cli) => cli,
-        Err(error) => return command::usage(&error),
+    let (arguments, board) = with_command(arguments);
+    // Where the first word is a command with a slip in it, nothing else that is said of it helps.
+    let meant = |error: Error| match board.as_deref().and_then(command_like) {
+        Some(near) => error.hint(format!("did you mean the command `{near}`?")),
+        None => error,
     };
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => carry_out(cli, broken_jobserver).map_err(|error| match &board {
+            Some(board) if error.message.starts_with(&format!("unknown board `{board}`")) => meant(error),
+            _ => error,
+        }),
+        Err(error) => command::usage(&error).map_err(meant),
+    }
+}
+
+fn carry_out(cli: Cli, broken_jobserver: Option<Error>) -> Result<()> {
     let Options {
         tree,
         workspace,
@@ -422,7 +445,12 @@ mod tests {
     fn a_word_that_is_no_command_is_a_board() {
         let of = |line: &str| {
             let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-            with_command(words).iter().map(|w| w.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+            with_command(words)
+                .0
+                .iter()
+                .map(|w| w.to_string_lossy().into_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert_eq!(of("mk board product"), "mk build board product");
         assert_eq!(of("mk -j 4 -kq --tree /t board product"), "mk build -j 4 -kq --tree /t board product");

@@ -49,7 +49,7 @@ impl System {
 /// What plain makefiles want to be told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Makefiles {
-    /// Programs of the toolchain by variable, each with the arguments that it has there: `AR`, `ar rcu`.
+    /// Variables that name programs of the toolchain, each with the arguments that it has there: `AR`, `rcu`.
     pub tools: Vec<(String, String)>,
     /// Whether they put `CROSS_COMPILE` before the names of programs.
     pub cross_compile: bool,
@@ -132,14 +132,12 @@ fn makefiles(folder: &Path, first: &str) -> Makefiles {
     let cross_compile = used("CROSS_COMPILE");
     let mut tools = Vec::new();
     for (name, known) in TOOLS {
-        let usual = known[usize::from(*name == "CC" || *name == "CXX")];
         match value(name).map(|value| value.split_once(' ').unwrap_or((value, ""))) {
             Some((program, rest)) if known.contains(&program) && !rest.contains('$') => {
-                let program = if ["CC", "CXX"].contains(name) { usual } else { program };
-                tools.push(((*name).to_owned(), format!("{program} {}", rest.trim()).trim().to_owned()));
+                tools.push(((*name).to_owned(), rest.trim().to_owned()));
             }
             None if *name == "CC" && !cross_compile || used(name) && value(name).is_none() => {
-                tools.push(((*name).to_owned(), usual.to_owned()));
+                tools.push(((*name).to_owned(), String::new()));
             }
             _ => {}
         }
@@ -461,17 +459,14 @@ mod tests {
         ]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         let tool = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(
-            made.tools,
-            [tool("CC", "gcc -std=gnu99"), tool("AR", "ar rcu"), tool("RANLIB", "ranlib")]
-        );
+        assert_eq!(made.tools, [tool("CC", "-std=gnu99"), tool("AR", "rcu"), tool("RANLIB", "")]);
         assert!(made.install && !made.destdir && !made.cross_compile && made.targets.is_empty());
         assert_eq!(made.prefix.as_deref(), Some("INSTALL_TOP"));
         let dir =
             source(&[("Makefile", "PREFIX=/usr\nall: lib tool test\n\ninstall: all\n\tcp x $(DESTDIR)/\n")]);
         let System::Make(made) = system(dir.path()) else { panic!("no makefile") };
         assert_eq!((made.targets.join(" ").as_str(), made.destdir), ("lib tool", true));
-        assert_eq!(made.tools, [tool("CC", "gcc")]);
+        assert_eq!(made.tools, [tool("CC", "")]);
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Tree {
     /// Takes `option` where given, else walks up from `current`, else from where the program lies.
     pub fn find(option: Option<&Path>, current: &Path, program: Option<&Path>) -> Result<Tree> {
         if let Some(root) = option {
+            if !root.exists() {
+                return Err(Error::new(Kind::Usage, format!("there is no tree `{}`", root.display()))
+                    .hint("name one with --tree DIR or MK_TREE; `mk init DIR` writes a small one"));
+            }
             let root = fs_err::canonicalize(root)?;
             if root.join("pkg").is_dir() {
                 return Ok(Tree { root });

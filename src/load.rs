@@ -151,11 +151,15 @@ pub fn unknown(what: &str, name: &str, looked: &str, known: &[String]) -> Error 
 pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Result<()> {
     names::check("board", board)?;
     names::check("product", product)?;
+    // Nobody need have named the tree: it may be another one than was thought.
+    let of_tree = |error: Error| error.at(format!("tree: {}", tree.root().display()));
     if !tree.boards().join(board).is_dir() {
-        return Err(unknown("board", board, &format!("board/{board}"), &folders(&tree.boards())));
+        let known = folders(&tree.boards());
+        return Err(of_tree(unknown("board", board, &format!("board/{board}"), &known)));
     }
     if !tree.products().join(product).is_dir() {
-        return Err(unknown("product", product, &format!("product/{product}"), &folders(&tree.products())));
+        let known = folders(&tree.products());
+        return Err(of_tree(unknown("product", product, &format!("product/{product}"), &known)));
     }
     let list = tree.products().join(product).join("BOARDS");
     if let Ok(text) = fs_err::read_to_string(&list) {

@@ -18,8 +18,13 @@ pub fn bytes(bytes: &[u8]) -> Result<()> {
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Error::new(Kind::Closed, "")),
-        Err(error) => Err(Error::new(Kind::Host, format!("cannot write to standard output: {error}"))),
+        Err(error) => Err(refused(&error)),
     }
+}
+
+/// What is said where standard output takes no more.
+pub fn refused(error: &std::io::Error) -> Error {
+    Error::new(Kind::Host, format!("cannot write to standard output: {error}"))
 }
 
 /// Writes a value as one line of JSON.

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::error::Result;
 use crate::event::{Event, Exit, Failure, Outcome, Stamped, Work};
 use crate::failure::{self, clean};
 use crate::names::Step;
 use crate::progress::{Painter, Progress, Size};
 use crate::trace::{Run, word};
-use crate::units;
+use crate::{output, units};
 
 /// Least time between two frames, and between two looks at the logs that are followed.
 const TICK: Duration = Duration::from_millis(100);
@@ -118,14 +119,15 @@ pub struct Report {
 
 /// Waits for a report to end.
 #[must_use]
-pub struct ReportHandle(std::thread::JoinHandle<()>);
+pub struct ReportHandle(std::thread::JoinHandle<Result<()>>);
 
 impl ReportHandle {
-    /// Returns when the run is over (`RunEnded`), or nobody is left who could send, and all is printed.
-    pub fn join(self) {
+    /// Returns when the run is over (`RunEnded`), or nobody is left who could send, and all is printed. Fails when data
+    /// could not be written, but for a reader that has gone away.
+    pub fn join(self) -> Result<()> {
         self.0.thread().unpark();
         // A report that died has nothing more to say.
-        let _ = self.0.join();
+        self.0.join().unwrap_or(Ok(()))
     }
 }
 
@@ -157,7 +159,7 @@ impl Report {
         ReportHandle(std::thread::spawn(move || report.run(&events)))
     }
 
-    fn run(&mut self, events: &Receiver<Stamped>) {
+    fn run(&mut self, events: &Receiver<Stamped>) -> Result<()> {
         loop {
             let wait = if self.progress.is_some() || !self.followed.is_empty() {
                 events.recv_timeout(TICK)
@@ -196,6 +198,10 @@ impl Report {
         }
         self.followed.clear();
         self.finish();
+        match self.stdout.failed.take() {
+            Some(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(output::refused(&error)),
+            _ => Ok(()),
+        }
     }
 
     /// One event.
@@ -432,19 +438,22 @@ pub fn summary(run: &Run) -> String {
 }
 
 /// An output that may go away (a closed pipe, a terminal that is gone); from then on nothing is written.
-struct Pipe(Option<Box<dyn Write + Send>>);
+struct Pipe {
+    inner: Box<dyn Write + Send>,
+    failed: Option<std::io::Error>,
+}
 
 impl Pipe {
     fn new(inner: Box<dyn Write + Send>) -> Pipe {
-        Pipe(Some(inner))
+        Pipe { inner, failed: None }
     }
 
     /// Writes all of it in as few pieces as the system allows.
     fn write(&mut self, text: &str) {
-        let Some(inner) = self.0.as_mut().filter(|_| !text.is_empty()) else { return };
-        if inner.write_all(text.as_bytes()).and_then(|()| inner.flush()).is_err() {
-            self.0 = None;
+        if text.is_empty() || self.failed.is_some() {
+            return;
         }
+        self.failed = self.inner.write_all(text.as_bytes()).and_then(|()| self.inner.flush()).err();
     }
 }
 

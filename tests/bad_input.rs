@@ -17,12 +17,14 @@ fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
     tree.mk("plan tyni demo").is("
         ! error: unknown board `tyni`: there is no `board/tyni`
         !   there are: big, tiny
+        !   tree: /tree
         ! hint: did you mean `tiny`?
         status 2
     ");
     tree.mk("tiny dmeo").is("
         ! error: unknown product `dmeo`: there is no `product/dmeo`
         !   there are: demo, desk
+        !   tree: /tree
         ! hint: did you mean `demo`?
         status 2
     ");
@@ -41,6 +43,50 @@ fn an_unknown_board_product_or_package_is_named_with_its_nearest() {
         ! error: board `tiny` has no package `release-tiny`: there is no `pkg/release-tiny/build`
         ! hint: the package `release-<board>` needs everything that the image is made of
         status 3
+    ");
+}
+
+#[test]
+fn a_command_with_a_slip_in_it_is_known_from_a_board() {
+    let tree = Tree::new();
+    tree.mk("lst packages").is("
+        ! error: unknown board `lst`: there is no `board/lst`
+        !   there are: tiny
+        !   tree: /tree
+        ! hint: did you mean the command `list`?
+        status 2
+    ");
+    tree.mk("-j 1 chek-updaet").has("! hint: did you mean the command `check-update`?").has("status 2");
+    tree.mk("lnt --rules").has("! hint: did you mean the command `lint`?").has("status 2");
+    for line in ["tiny", "other demo", "build lst packages", "tiny lst"] {
+        let ran = tree.mk(line);
+        assert!(ran.status == 2 && !ran.stderr.contains("the command"), "{}", ran.text());
+    }
+}
+
+#[test]
+fn what_cannot_be_booted_is_told_with_what_helps() {
+    let tree = Tree::new().package("release-tiny", "deploy() { touch \"$2/image\"; }\n");
+    tree.mk("run tiny demo").is("
+        ! error: nothing to boot: there is no `tiny-demo/deploy/release-tiny/run`
+        ! hint: `mk tiny demo` builds it
+        status 2
+    ");
+    tree.builds("").mk("run tiny demo").is("
+        ! error: nothing to boot: there is no `tiny-demo/deploy/release-tiny/run`
+        ! hint: `pkg/release-tiny` was built and deploys no program `run`, which is what this command starts
+        status 2
+    ");
+}
+
+#[test]
+fn a_tree_that_is_not_there_is_told() {
+    let tree = Tree::new();
+    let place = tree.at("none").to_string_lossy().into_owned();
+    tree.mk_words(&["-t", &place, "tiny", "demo"]).is("
+        ! error: there is no tree `/none`
+        ! hint: name one with --tree DIR or MK_TREE; `mk init DIR` writes a small one
+        status 2
     ");
 }
 
@@ -105,6 +151,21 @@ fn a_reader_that_goes_away_ends_the_program_quietly() {
         let mut said = String::new();
         child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn events_that_cannot_be_written_are_told_when_all_is_done() {
+    let tree = Tree::new().package("a", "deploy() { touch \"$2/file\"; }\n");
+    // The second time nothing is left to do.
+    for _ in 0..2 {
+        let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = tree.command(&["tiny", "demo", "a", "--format", "json"]);
+        tree.run(command.stdout(full.into_parts().0)).is("
+            ! error: cannot write to standard output: No space left on device (os error 28)
+            status 5
+        ");
+        assert_eq!(tree.list_deployed("a"), ["file"]);
     }
 }
 

@@ -121,6 +121,50 @@ fn a_recipe_that_is_not_plain_is_refused_before_anything_is_fetched() {
 }
 
 #[test]
+fn the_archive_of_the_old_version_is_none_of_the_new_one() {
+    let said = "error: x: pkg/x/build: TARBALL names the archive of 1.0 at 77 too: `x-1.0.tar.gz`\n\
+                hint: write `$VERSION` into it or into URL, below the line that sets VERSION\n";
+    for (srcdir, asked) in [("x-1.0", 0), ("x-$VERSION x-1.0", 1)] {
+        let case = case();
+        case.server.put("/x/x-1.0.tar.gz", archive("x-1.0"));
+        let text = case.read("tree/pkg/x/build").replace("TARBALL=\"x-$VERSION", "TARBALL=\"x-1.0");
+        let text = text.replace("x-$VERSION x", srcdir);
+        case.recipe("x", &text);
+        for line in ["bump x 77", "bump x 77 --dry-run"] {
+            let ran = case.mk(line);
+            assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (3, "", said));
+        }
+        assert_eq!(case.read("tree/pkg/x/build"), text);
+        assert_eq!(case.server.asked().len(), 2 * asked);
+    }
+    // The same archive by a name of its own is no other version either.
+    let case = case();
+    case.server.put("/x/x-77.tar.gz", archive("x-1.0"));
+    let ran = case.mk("bump x 77");
+    assert_eq!(ran.code, 3, "{ran:#?}");
+    assert!(ran.err.contains("TARBALL names the archive of 1.0 at 77 too: `x-77.tar.gz`"), "{ran:#?}");
+}
+
+#[test]
+fn what_is_moved_is_one_object_of_json() {
+    let case = case();
+    let old = case.read("tree/pkg/x/build");
+    for (line, dry) in [("bump x --dry-run --format json", true), ("bump --all --format json", false)] {
+        let ran = case.mk(line);
+        let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let diff = said["packages"][0]["diff"].as_str().unwrap();
+        assert!(diff.starts_with("--- a/pkg/x/build\n+++ b/pkg/x/build\n@@ "), "{diff}");
+        let expected = serde_json::json!({ "packages": [{
+            "name": "x", "version": "1.0", "newer": "1.1", "archive": "x-1.1.tar.gz",
+            "sha256": Digest::of(archive("x-1.1")), "diff": diff,
+        }], "dry_run": dry });
+        assert_eq!(said, expected);
+        assert_eq!(case.read("tree/pkg/x/build") == old, dry);
+    }
+    assert_eq!(case.mk("bump --all --format json").out, "{\"dry_run\":false,\"packages\":[]}\n");
+}
+
+#[test]
 fn a_recipe_that_reads_another_moves_with_it() {
     let case = case();
     case.recipe("x_headers", "source \"$SCRIPTDIR/pkg/x/build\"\nDEPENDS=\"x\"\n");

@@ -48,6 +48,26 @@ base
 }
 
 #[test]
+fn a_package_that_nobody_needs_yet_can_be_asked_about() {
+    let fixture = Fixture::new(&[
+        ("pkg/release-tiny/build", "DEPENDS=\"base\"\n"),
+        ("pkg/base/build", ""),
+        ("pkg/alone/build", "VERSION=1\nDEPENDS=\"base\"\n"),
+    ]);
+    fixture.mk("tiny demo alone").ok();
+    assert_eq!(fixture.mk("graph tiny demo alone --reverse").ok(), "alone 1\n");
+    let users = "base\n├── alone 1\n└── release-tiny  (build)\n";
+    assert_eq!(fixture.mk("graph tiny demo alone base --reverse").ok(), format!("alone 1\n{users}"));
+    assert_eq!(
+        fixture.mk("why tiny demo alone").ok(),
+        "alone: reuse: nothing that it depends on has changed\n"
+    );
+    let ran = fixture.mk("why tiny demo alnoe");
+    assert_eq!(ran.status, 2);
+    assert!(ran.err.contains("hint: did you mean `alone`?"), "{}", ran.err);
+}
+
+#[test]
 fn dot_and_json_have_the_edges_that_follow_from_no_others() {
     let fixture = fixture();
     let edges = |words: &str| {

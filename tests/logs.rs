@@ -37,6 +37,29 @@ fn a_log_is_printed_whole_or_by_step() {
 }
 
 #[test]
+fn logs_and_the_page_about_a_build_are_one_object_of_json() {
+    let tree = tree();
+    let said = |line: &str| -> serde_json::Value {
+        serde_json::from_str(&tree.mk(&format!("{line} --format json")).stdout).unwrap()
+    };
+    tree.builds("");
+    let logs = said("log release-tiny")["logs"].clone();
+    for (log, step, text) in [(&logs[0], "build", "one\n"), (&logs[1], "deploy", "two\n")] {
+        assert_eq!((&log["step"], &log["text"], &log["size"]), (&step.into(), &text.into(), &4.into()));
+    }
+    let page = tree.built("report.html").to_string_lossy().into_owned();
+    assert_eq!(said("report"), serde_json::json!({ "build": "tiny-demo", "file": page }));
+    for line in ["log release-tiny --follow --format json", "report --output - --format json"] {
+        tree.mk(line).has("! error: `--format json` does not go with").has("status 2");
+    }
+    tree.write("pkg/other/build", "build() {\n\techo gone\n\tfalse\n}\n");
+    tree.mk("-q tiny demo").has("status 1");
+    let failed = said("log --failed")["failures"][0].clone();
+    assert_eq!((&failed["package"], &failed["step"]), (&"other".into(), &"build".into()));
+    assert_eq!((&failed["command"], &failed["text"]), (&"false".into(), &"gone\n".into()));
+}
+
+#[test]
 fn a_log_is_new_for_each_run() {
     let tree = tree();
     tree.builds("");

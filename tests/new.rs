@@ -174,6 +174,39 @@ fn a_source_with_a_plain_makefile_builds_as_it_is() {
 }
 
 #[test]
+fn a_compiler_that_fails_fails_the_build_with_a_target_and_without() {
+    let place = Place::new();
+    let makefile = "CC = gcc -std=gnu99\nAR = ar rcs\nall: x.o\n\t$(AR) libx.a x.o\nx.o: x.c\n\t$(CC) -c x.c\n\
+                    install:\n\tinstall -D x.c $(DESTDIR)/x.c\n";
+    for (package, text) in [("bad", "mistake\n"), ("good", "int x;\n")] {
+        let (file, source) = (format!("{package}-1.0/Makefile"), format!("{package}-1.0/x.c"));
+        let (url, _) = place.archive(&format!("{package}-1.0.tar.gz"), &[(&file, makefile), (&source, text)]);
+        let recipe = place.new_package(package, &url);
+        let line = "\tmake -C \"$1\" -j \"$NUMJOBS\" CC=\"$CC -std=gnu99\" AR=\"$AR rcs\"\n";
+        assert!(recipe.contains(line), "{recipe}");
+    }
+    for _ in ["as init wrote it", "without TARGET"] {
+        place.builds("good");
+        let (status, _, err) = place.mk("generic demo bad");
+        assert_eq!(status, 1, "{err}");
+        assert!(err.contains("error: bad: build failed"), "{err}");
+        fs_err::write(place.at("tree/board/generic/TOOLCHAIN"), "").unwrap();
+    }
+}
+
+#[test]
+fn the_target_of_a_new_tree_is_that_of_the_machines_compiler() {
+    let place = Place::new();
+    let (status, value, err) = place.mk("show generic demo TARGET --format plain");
+    let own = Command::new("gcc").arg("-dumpmachine").output().map(|output| output.stdout);
+    let own = String::from_utf8(own.unwrap_or_default()).unwrap();
+    let there = |folder: &str| PathBuf::from(folder).join(format!("{}-gcc", own.trim())).is_file();
+    if ["/usr/bin", "/bin"].into_iter().any(there) {
+        assert_eq!((status, value.trim()), (0, own.trim()), "{err}");
+    }
+}
+
+#[test]
 fn every_build_system_gets_its_helpers() {
     let place = Place::new();
     for (package, file, lines) in [

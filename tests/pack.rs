@@ -320,6 +320,13 @@ fn what_cannot_be_packed_is_told() {
         ! hint: what goes into an image and an archive is what its `rootfs_files.txt` lists
         status 2
     ");
+    tree.write("product/demo/ROOTFS", "empty\n");
+    tree.mk("-q pack tiny demo").is("
+        ! error: nothing to pack: no package of `tiny demo` lists files
+        ! hint: what goes into an image and an archive is what a package's `rootfs_files.txt` lists; `rootfs_files` writes it
+        status 2
+    ");
+    assert!(!tree.at("workspace/tiny-demo-packages").exists());
     tree.write("product/demo/ROOTFS", "");
     tree.mk("-q pack tiny demo tool --form spk").is("
         ! error: `tool` needs `notes` with it, which was not built

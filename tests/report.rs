@@ -80,7 +80,7 @@ fn show(events: &[Stamped], options: Options, window: Option<Size>) -> (String, 
         stderr: Box::new(stderr.clone()),
         window: Box::new(move || window),
     };
-    Report::start_on(receiver, options, outputs).join();
+    Report::start_on(receiver, options, outputs).join().unwrap();
     (stdout.text(), stderr.text())
 }
 
@@ -447,7 +447,7 @@ fn a_verbose_report_follows_logs_line_by_line_as_they_grow() {
         elapsed: seconds(1.0),
     });
     drop(events);
-    handle.join();
+    handle.join().unwrap();
     let expected = "zlib: build\n\
         zlib-build | cc a.c\n\
         zlib-build | half a line\n\
@@ -500,7 +500,7 @@ fn outputs_that_have_gone_away_make_it_silent_and_it_still_records() {
                 stderr: Box::new(Broken),
                 window: Box::new(move || window),
             };
-            Report::start_on(receiver, options, outputs).join();
+            Report::start_on(receiver, options, outputs).join().unwrap();
             assert!(Run::of(&mk::trace::read(&record).unwrap()).unwrap().success.is_some());
         }
     }

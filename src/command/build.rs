@@ -217,7 +217,7 @@ fn build_but(
     let exit_code = job.exit_code().unwrap_or(i32::from(!success));
     drop(job);
     drop(events);
-    report.join();
+    let told = report.join();
     finished?;
     if let Some(trace) = trace {
         write_trace(trace, &crate::trace::read(&record)?)?;
@@ -225,6 +225,7 @@ fn build_but(
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
     }
+    told?;
     Ok(Built { loaded, found, success, exit_code })
 }
 
@@ -281,9 +282,10 @@ fn tell_nothing_to_do(settings: &Settings, name: &str, packages: usize, trace: O
     ];
     told.iter().for_each(|event| events.send(event.clone()));
     drop(events);
-    report.join();
+    let printed = report.join();
     let stamped = told.map(|event| Stamped { time: SystemTime::now(), event });
-    trace.map_or(Ok(()), |trace| write_trace(trace, &stamped))
+    trace.map_or(Ok(()), |trace| write_trace(trace, &stamped))?;
+    printed
 }
 
 /// Keys of the results that a build root shows, by package.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::Settings;
+use crate::config::{Format, Settings};
 use crate::digest::Digest;
 use crate::downloads;
 use crate::error::{Error, Kind, Result};
@@ -13,7 +13,7 @@ use crate::load::{self, Loaded};
 use crate::mirrors;
 use crate::names::PackageName;
 use crate::output;
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, Source};
 use crate::report::note;
 use crate::rewrite;
 use crate::store::{Store, Temporary};
@@ -42,11 +42,24 @@ pub struct Options {
 /// A recipe's change that was tried.
 struct Change {
     recipe: PathBuf,
+    /// VERSION as it was.
+    from: String,
+    /// And as it is then.
+    to: String,
     text: String,
     diff: String,
     archive: PathBuf,
     /// What the download folder gets.
     record: downloads::Record,
+}
+
+impl Change {
+    fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "name": self.record.package, "version": self.from, "newer": self.to, "archive": self.record.file,
+            "sha256": self.record.digest, "diff": self.diff,
+        })
+    }
 }
 
 /// Carries out the command.
@@ -112,11 +125,18 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     // All or nothing, unless the caller says otherwise.
     if failed.is_empty() || settings.keep_going {
+        let json = settings.format == Format::Json;
         for change in &changes {
-            output::data(&change.diff)?;
+            if !json {
+                output::data(&change.diff)?;
+            }
             if !options.dry_run {
                 write(change, &settings.workspace.download())?;
             }
+        }
+        if json {
+            let packages = changes.iter().map(Change::json).collect::<Vec<_>>();
+            output::json(&serde_json::json!({ "packages": packages, "dry_run": options.dry_run }))?;
         }
     }
     let others = match settings.keep_going {
@@ -217,6 +237,21 @@ impl Bench<'_> {
             return Err(Error::new(Kind::Recipe, format!("{shown}: no URL names the new archive"))
                 .at(format!("URL is {}", others.join(" "))));
         }
+        let same = || {
+            Error::new(
+                Kind::Recipe,
+                format!(
+                    "{shown}: TARBALL names the archive of {} at {version} too: `{}`",
+                    old.version(),
+                    source.file
+                ),
+            )
+            .hint("write `$VERSION` into it or into URL, below the line that sets VERSION")
+        };
+        let place = |source: &Source| (source.file.clone(), source.urls.clone(), source.folders.clone());
+        if old.source.as_ref().map(place) == Some(place(source)) {
+            return Err(same());
+        }
         let request = Request {
             package,
             file: &source.file,
@@ -226,6 +261,9 @@ impl Bench<'_> {
             offline: self.settings.offline,
         };
         let fetched = self.fetcher.fetch_new(&request, &mut |_, _| (), &|| false)?;
+        if sums.contains(&fetched.digest.to_string()) {
+            return Err(same());
+        }
         let folder = work.join("src");
         fs_err::create_dir(&folder)?;
         let unpacked = unpack::unpack(&fetched.path, &folder, unpack::Limits::default())
@@ -255,6 +293,8 @@ impl Bench<'_> {
         }
         Ok(Some(Change {
             recipe: path,
+            from: old.version().to_owned(),
+            to: version.to_owned(),
             diff: rewrite::diff(&shown, &text, &text_now),
             text: text_now,
             archive: fetched.path,

@@ -124,9 +124,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if settings.format == Format::Json && (options.dot || options.svg) {
         return Err(Error::new(Kind::Usage, "`--format json` does not go with `--dot` or `--svg`"));
     }
-    // Who needs a package, only the whole system tells.
-    let only = if options.reverse { &[] } else { options.packages.as_slice() };
-    let (loaded, plan) = super::plan::plan(settings, &options.target, only)?;
+    let mut goals = options.packages.clone();
+    if options.reverse && !goals.is_empty() {
+        // Who needs a package, only the whole system tells; it may be none of that as yet.
+        goals.push(format!("release-{}", options.target.board));
+    }
+    let (loaded, plan) = super::plan::plan(settings, &options.target, &goals)?;
     let store = settings.store()?;
     let failed = failed(&loaded);
     let items: Vec<Item> = loaded

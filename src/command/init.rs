@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
+use crate::layout::room;
 use crate::{names, output, report};
 
 /// Where to, and what things are called.
@@ -20,7 +21,7 @@ pub struct Options {
     product_name: String,
 }
 
-/// Files by path; `@BOARD@` and `@PRODUCT@` stand for the names.
+/// Files by path; `@BOARD@` and `@PRODUCT@` stand for the names, `@TARGET@` for the line that sets TARGET.
 const FILES: &[(&str, &str)] = &[
     (
         "README.md",
@@ -48,8 +49,9 @@ disable=SC1090,SC1091
     ),
     (
         "board/@BOARD@/TOOLCHAIN",
-        "# What every recipe may know of the board. With a cross toolchain among the packages, its triplet:
-# TARGET=\"aarch64-linux-musl\"
+        "# What every recipe may know of the board. TARGET begins the names of the compiler and its kin: this machine's own, or
+# with a cross toolchain among the packages those of that one, as in `aarch64-linux-musl`.
+@TARGET@
 ",
     ),
     ("product/@PRODUCT@/BOARDS", "@BOARD@\n"),
@@ -102,7 +104,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(Error::new(Kind::Usage, format!("`{}` is not empty", options.folder.display()))
             .hint("name a new folder; nothing in this one was touched"));
     }
-    let fill = |text: &str| text.replace("@BOARD@", board).replace("@PRODUCT@", product);
+    let target =
+        own_triplet().map_or("# TARGET=\"aarch64-linux-musl\"".to_owned(), |own| format!("TARGET=\"{own}\""));
+    let fill = |text: &str| {
+        text.replace("@BOARD@", board).replace("@PRODUCT@", product).replace("@TARGET@", &target)
+    };
     let mut written = Vec::new();
     for (path, text) in FILES {
         let path = root.join(fill(path));
@@ -127,6 +133,15 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         report::note(&format!("`mk -t {} {board} {product}` builds it", options.folder.display()));
     }
     Ok(())
+}
+
+/// The triplet of this machine's compiler, where that goes by a name with it as well.
+fn own_triplet() -> Option<String> {
+    let said = duct::cmd!("gcc", "-dumpmachine").stdin_null().stderr_null().read().ok()?;
+    let compiler = format!("{}-gcc", said.trim());
+    let there = room::PATH.split(':').any(|folder| Path::new(folder).join(&compiler).is_file());
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    (there && said.trim().chars().all(plain)).then(|| said.trim().to_owned())
 }
 
 /// Whether a folder has anything in it, beside what a version control system keeps there.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::event::Event;
+use crate::event::{Event, Failure};
 use crate::layout::BuildRoot;
 use crate::names::{PackageName, Step};
 use crate::output;
@@ -49,8 +49,28 @@ struct Found {
     modified: u64,
 }
 
+/// One log file with what is in it.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    log: Found,
+    text: String,
+}
+
+/// A step that failed, with its log.
+#[derive(Debug, Serialize)]
+struct Failed<'a> {
+    #[serde(flatten)]
+    failure: &'a Failure,
+    text: String,
+}
+
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
+    if options.follow && settings.format == Format::Json {
+        return Err(Error::new(Kind::Usage, "`--format json` does not go with `--follow`")
+            .hint("`mk --format json BOARD PRODUCT` tells what happens while it builds"));
+    }
     let root = super::choose_build_root(settings, options.build.as_deref())?;
     if options.list {
         let package = options.package.as_deref().map(PackageName::new).transpose()?;
@@ -92,6 +112,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
             _ => error.hint("`mk log --list` lists logs"),
         });
+    }
+    if settings.format == Format::Json {
+        let whole = |log: Found| {
+            let text = fs_err::read(&log.path)?;
+            Ok(Whole { log, text: String::from_utf8_lossy(&text).into_owned() })
+        };
+        let logs: Vec<Whole> = all.into_iter().map(whole).collect::<Result<_>>()?;
+        return output::json(&serde_json::json!({ "logs": logs }));
     }
     let mut text = String::new();
     for log in &all {
@@ -193,18 +221,25 @@ fn failed(settings: &Settings, root: &BuildRoot) -> Result<()> {
     let record = root.logs().join("events.json");
     let events = crate::trace::read(&record).unwrap_or_default();
     let mut text = String::new();
+    let mut failures = Vec::new();
     for stamped in &events {
         if let Event::Failed(failure) = &stamped.event {
             text.push_str(&crate::failure::text(failure, settings.workspace.root()));
             text.push('\n');
+            let mut said = String::new();
             if let Some(log) = &failure.log {
+                said = String::from_utf8_lossy(&fs_err::read(log).unwrap_or_default()).into_owned();
                 text.push_str(&format!(
                     "==> {} <==\n",
                     crate::failure::below(log, settings.workspace.root())
                 ));
-                text.push_str(&String::from_utf8_lossy(&fs_err::read(log).unwrap_or_default()));
+                text.push_str(&said);
             }
+            failures.push(Failed { failure, text: said });
         }
+    }
+    if settings.format == Format::Json && !failures.is_empty() {
+        return output::json(&serde_json::json!({ "failures": failures }));
     }
     if text.is_empty() {
         return Err(Error::new(

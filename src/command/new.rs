@@ -382,8 +382,7 @@ impl Recipe<'_> {
             System::Configure { host } => {
                 let host = if *host { " --host=\"$TARGET\"" } else { "" };
                 let build = [
-                    "CHOST=\"$TARGET\" CC=\"$TARGET-gcc\" AR=\"$TARGET-ar\" RANLIB=\"$TARGET-ranlib\" \\"
-                        .to_owned(),
+                    "CHOST=\"$TARGET\" CC=\"$CC\" AR=\"$AR\" RANLIB=\"$RANLIB\" \\".to_owned(),
                     format!("\t\"$1/configure\" --prefix=\"\"{host}"),
                     make.to_owned(),
                 ];
@@ -424,12 +423,19 @@ impl Recipe<'_> {
     }
 }
 
+/// What make is told of the toolchain: `AR="$AR rcu"`. Without `TARGET` these are the machine's own programs; a word
+/// `-gcc` would be one whose failure make does not mind.
+fn tools(makefiles: &Makefiles) -> impl Iterator<Item = String> {
+    let word = |name: &str, value: String| format!("{name}=\"{}\"", value.trim_end());
+    makefiles.tools.iter().map(move |(name, rest)| word(name, format!("${name} {}", quoted(rest))))
+}
+
 fn make_build(makefiles: &Makefiles) -> Vec<String> {
     let mut words = vec!["make -C \"$1\" -j \"$NUMJOBS\"".to_owned()];
     if makefiles.cross_compile {
-        words.push("CROSS_COMPILE=\"$TARGET-\"".to_owned());
+        words.push("CROSS_COMPILE=\"${TARGET:+$TARGET-}\"".to_owned());
     }
-    words.extend(makefiles.tools.iter().map(|(name, value)| format!("{name}=\"$TARGET-{}\"", quoted(value))));
+    words.extend(tools(makefiles));
     words.extend(makefiles.targets.iter().map(|target| format!("\"{}\"", quoted(target))));
     vec![words.join(" ")]
 }
@@ -444,7 +450,7 @@ fn make_deploy(makefiles: &Makefiles) -> Vec<String> {
         .to_vec();
     }
     let mut words = vec!["make -C \"$1\"".to_owned()];
-    words.extend(makefiles.tools.iter().map(|(name, value)| format!("{name}=\"$TARGET-{}\"", quoted(value))));
+    words.extend(tools(makefiles));
     match (&makefiles.prefix, makefiles.destdir) {
         (Some(prefix), true) => words.push(format!("DESTDIR=\"$2\" {prefix}=\"\"")),
         (None, true) => words.push("DESTDIR=\"$2\"".to_owned()),

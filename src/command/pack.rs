@@ -102,6 +102,14 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(Error::new(Kind::Usage, format!("`{name}` has nothing to pack: it lists no files"))
             .hint(format!("what goes into an image and an archive is what its `{}` lists", image::LIST)));
     }
+    if units.is_empty() {
+        // An index without entries would be taken for a feed.
+        let text = format!("nothing to pack: no package of `{board} {product}` lists files");
+        return Err(Error::new(Kind::Usage, text).hint(format!(
+            "what goes into an image and an archive is what a package's `{}` lists; `rootfs_files` writes it",
+            image::LIST
+        )));
+    }
 
     let folder =
         options.output.clone().unwrap_or_else(|| settings.workspace.result(&built.loaded.name(), "packages"));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::config::Settings;
+use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::output;
 use crate::trace::{self, Run};
@@ -20,6 +20,10 @@ pub struct Options {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
+    let json = settings.format == Format::Json;
+    if json && options.output.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        return Err(Error::new(Kind::Usage, "`--format json` does not go with `--output -`"));
+    }
     let root = super::choose_build_root(settings, options.build.as_deref())?;
     let record = root.logs().join("events.json");
     let nothing = || {
@@ -36,6 +40,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         path => {
             let path = path.map_or_else(|| root.root().join("report.html"), PathBuf::from);
             fs_err::write(&path, page)?;
+            if json {
+                let file = std::path::absolute(&path)?;
+                let said = serde_json::json!({ "build": root.name(), "file": output::path(&file) });
+                return output::json(&said);
+            }
             output::data(&format!("{}\n", path.display()))
         }
     }

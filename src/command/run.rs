@@ -1,7 +1,7 @@
 //! `mk run`: boots what `release-<board>` deployed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::boot;
@@ -46,7 +46,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if !script.is_file() {
         let shown = format!("{}/deploy/release-{board}/run", build_root.name());
         return Err(Error::new(Kind::Usage, format!("nothing to boot: there is no `{shown}`"))
-            .hint(format!("`mk {board} {product}` builds it")));
+            .hint(match script.parent().is_some_and(Path::is_dir) {
+                true => format!("`pkg/release-{board}` was built and deploys no program `run`, which is what this command starts"),
+                false => format!("`mk {board} {product}` builds it"),
+            }));
     }
     let accel = match options.accel.as_deref() {
         Some("kvm") => Some(boot::Accel::Kvm),

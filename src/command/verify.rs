@@ -122,7 +122,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
     drop(events);
-    report.join();
+    report.join()?;
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
     }

@@ -27,7 +27,7 @@ struct Item<'a> {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String]) -> Result<()> {
-    let (loaded, plan) = super::plan::plan(settings, target, &[])?;
+    let (loaded, plan) = super::plan::plan(settings, target, packages)?;
     let mut places = Vec::new();
     for package in packages {
         places.push(loaded.place(package)?);
