@@ -18,7 +18,7 @@ use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::{Meta, remove_tree};
 use crate::vocabulary::NameSet;
-use crate::{finish, process, stage, strip};
+use crate::{finish, process, stage, strip, uptodate};
 /// Runs programs one after another until one fails, handing them descriptors at the numbers named, and tells how each
 /// ended.
 type Runner<'a> =
@@ -465,6 +465,8 @@ impl Job<'_> {
     fn keep(&self, place: usize, work: &Path, step: Option<Step>) -> Option<PathBuf> {
         let view = self.loaded.build_root.failed(&self.recipe(place).name);
         let kept = self.store.failed(&view);
+        // The run in which it succeeds removes them, also where everything is as it was before.
+        uptodate::forget(&self.loaded.build_root);
         remove_tree(&kept).ok()?;
         fs_err::create_dir_all(kept.parent()?).ok()?;
         if !self.in_rooms {

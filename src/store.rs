@@ -279,6 +279,22 @@ impl Store {
         self.root.join("failed").join(Digest::of(view.as_os_str().as_encoded_bytes()).to_string())
     }
 
+    /// Those folders for this process alone, unless another one is in them.
+    pub fn enter_failed(&self, view: &Path) -> Result<Option<Lock>> {
+        self.try_lock(&format!("shell-{}", Digest::of(view.as_os_str().as_encoded_bytes())))
+    }
+
+    /// Removes those folders, unless somebody is in them: then no.
+    pub fn forget_failed(&self, view: &Path) -> Result<bool> {
+        let kept = self.failed(view);
+        if !kept.exists() {
+            return Ok(true);
+        }
+        let Some(_alone) = self.enter_failed(view)? else { return Ok(false) };
+        remove_tree(&kept)?;
+        Ok(true)
+    }
+
     /// Puts an unpacked archive into place.
     pub fn publish_source(&self, fresh: &Path, archive: &Digest) -> Result<PathBuf> {
         let path = self.source(archive);

@@ -378,11 +378,35 @@ fn show_results(
     if missing != left {
         set_unfinished(root, &missing)?;
     }
+    for failure in std::fs::read_dir(root.failures()).into_iter().flatten().flatten() {
+        let name = failure.file_name();
+        let mut there = loaded.graph.packages.iter().zip(found).filter(|(_, found)| found.is_some());
+        if there.any(|(recipe, _)| name == recipe.name.as_str()) {
+            // Nothing depends on it; `mk clean` and `mk gc` remove it as well.
+            let _ = forget_failure(settings, root, &failure.path());
+        }
+    }
     match store.remember_root(root.root()) {
         // Nobody removes anything from a store that cannot be written.
         Err(error) if store.is_writable() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes what was kept of a package's failure, unless a shell is open in it.
+fn forget_failure(settings: &Settings, root: &BuildRoot, view: &Path) -> Result<()> {
+    for folder in [settings.store.clone(), root.private_store()] {
+        if folder.is_dir() && !Store::open(&folder)?.forget_failed(view)? {
+            return Ok(());
+        }
+    }
+    // A link to something else is somebody else's.
+    let kept = fs_err::read_link(view)?;
+    if !kept.exists() {
+        fs_err::remove_file(view)?;
+    }
+    let _ = std::fs::remove_dir(root.failures());
+    Ok(())
 }
 
 /// Shows a package's unpacked source by a link; a folder that lies there already is somebody's and stays.
