@@ -54,6 +54,13 @@ impl Job<'_> {
         } else {
             self.build_bare(place, &work, &reachable)
         };
+        if result.is_err() && !self.in_rooms {
+            // To where it is after a build in a room, to be kept or removed with the rest.
+            let own = self.loaded.build_root.deploy().join(recipe.name.as_str());
+            if own.is_dir() && !own.is_symlink() {
+                fs_err::rename(own, work.join("deploy"))?;
+            }
+        }
         let mut inputs = match result {
             Ok(inputs) => inputs,
             Err(Trouble::Failed(failure, kind)) => {

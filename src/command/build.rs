@@ -299,7 +299,7 @@ fn remember(loaded: &Loaded, store: &Store) {
 }
 
 /// Packages of a build root whose logs may not be those of the results that it shows: the last run did not finish them.
-fn unfinished(root: &BuildRoot) -> Vec<String> {
+pub fn unfinished(root: &BuildRoot) -> Vec<String> {
     let text = fs_err::read_to_string(root.state().join("unfinished")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
