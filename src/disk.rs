@@ -83,6 +83,15 @@ pub fn remove_tree(path: &Path) -> Result<()> {
     }
 }
 
+/// Whether two files hold the same; not where one of them cannot be read, unless neither is there.
+pub fn same_content(a: &Path, b: &Path) -> bool {
+    match (fs_err::read(a), fs_err::read(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(a), Err(b)) => [a, b].iter().all(|e| e.kind() == std::io::ErrorKind::NotFound),
+        _ => false,
+    }
+}
+
 /// Where in `tree` a link leads to; `None` when that is elsewhere, nowhere, or a folder that holds the link itself.
 pub fn link_into(link: &Path, tree: &Path) -> Option<PathBuf> {
     let there = fs_err::canonicalize(link).ok()?;

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
-use crate::disk::LockFile;
+use crate::disk::{LockFile, same_content};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Stamped};
 use crate::executor::Local;
@@ -324,7 +324,7 @@ fn with_views(
 }
 
 /// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just
-/// now there are none here but in the store), and the manifests for the next `mk why`.
+/// now there are none here but in the store, or the same), and the manifests for the next `mk why`.
 fn show_results(
     settings: &Settings,
     loaded: &Loaded,
@@ -360,8 +360,13 @@ fn show_results(
             now.insert(recipe.name.clone(), found.entry.key);
         }
         if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {
-            for step in Step::ALL {
-                let _ = fs_err::remove_file(root.log(&recipe.name, step));
+            let kept = |step: Step| found.entry.logs().join(format!("{step}.log"));
+            let same = |step: &Step| same_content(&root.log(&recipe.name, *step), &kept(*step));
+            // Those of another run here, for which this one waited, stay: somebody may follow them.
+            if !Step::ALL.iter().all(same) {
+                for step in Step::ALL {
+                    let _ = fs_err::remove_file(root.log(&recipe.name, step));
+                }
             }
         }
     }
