@@ -370,7 +370,9 @@ impl Job<'_> {
         let confession = if recipe.evaluated.makefile {
             step::confession_of_make(&log(step), self.loaded, places)
         } else {
-            step::confession(&work.join("report"), self.loaded, places)
+            let said = step::confession(&work.join("report"), self.loaded, places);
+            let is_silent = said == step::Confession::default();
+            if is_silent { step::confession_of_bash(&log(step), self.loaded, places) } else { said }
         };
         let failure = Failure {
             package: recipe.name.clone(),
