@@ -130,9 +130,7 @@ impl From<std::io::Error> for Error {
         let built = Error::new(Kind::Host, error.to_string());
         // By kind, which stays when `fs_err` adds the path; the number does not.
         match error.kind() {
-            std::io::ErrorKind::StorageFull => {
-                built.hint("free space on that file system, or move the store with --store")
-            }
+            std::io::ErrorKind::StorageFull => built.hint("free space on that file system"),
             std::io::ErrorKind::PermissionDenied if cannot_be_read(&built.message) => built.hint(READABLE),
             std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
                 built.hint("the folder must be writable by the user who runs `mk`")

@@ -82,6 +82,25 @@ fn build_but(
     memory: Option<Memory>,
     trace: Option<&Path>,
 ) -> Result<Built> {
+    carry_out(settings, shared, target, packages, memory, trace).map_err(|error| {
+        let root = settings.workspace.build_root(&target.board, &target.product);
+        let full = if error.kind == Kind::Host { shared.tell_full(root.root()) } else { None };
+        match full {
+            Some((text, hint)) => error.at(text).hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// Does so; what a full disk has to do with an error is for its caller to say.
+fn carry_out(
+    settings: &Settings,
+    shared: &Store,
+    target: &Target,
+    packages: &[String],
+    memory: Option<Memory>,
+    trace: Option<&Path>,
+) -> Result<Built> {
     // Now, while there is one thread and little memory: each room is forked from the server, with all that it holds.
     let started = RoomServer::start()?;
     let mut loaded = load::load_but(settings, shared, &target.board, &target.product, packages, memory)?;
