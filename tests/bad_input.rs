@@ -390,7 +390,7 @@ fn what_cannot_be_read_is_told_and_not_taken_for_absent() {
     let denied = |path: &str, words: &str, expected: &str| {
         let path = tree.at("tree").join(path);
         let mode = fs_err::metadata(&path).unwrap().permissions();
-        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         tree.run(&mut tree.command_of_nobody(&words.split(' ').collect::<Vec<_>>())).is(expected);
         fs_err::set_permissions(&path, mode).unwrap();
     };
