@@ -1,8 +1,10 @@
 //! Builds a package without a room, on machines that refuse them: real paths, dependencies linked in and taken out again.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::evaluate::{quote, without_carriage_returns};
 use crate::job::{Job, Trouble, Worked};
 use crate::making::SYSROOT_PARTS;
@@ -49,6 +51,10 @@ impl Job<'_> {
             remove_tree(fresh)?;
             fs_err::create_dir_all(fresh)?;
         }
+        if let Some(gone) = self.loaded.graph.closure(place).into_iter().find(|&need| !self.is_there(need)) {
+            let text = format!("the result of `{}`, which it needs, is gone", self.recipe(gone).name);
+            return Err(Error::new(Kind::Build, text).hint("run `mk` again; it builds that anew").into());
+        }
         let layers = self.toolchain_layers(place);
         for layer in layers.iter().rev() {
             stage::link_tree(layer, &places.toolchain)?;
@@ -90,7 +96,7 @@ impl Job<'_> {
         steps.retain(|(step, _)| recipe.function(*step).is_some());
         let room =
             Room { mounts: Vec::new(), programs: Vec::new(), network: true, terminal: false, limit: None };
-        self.run_steps_with(place, &steps, work, &places, &|programs, inherit, ended| {
+        let ran = self.run_steps_with(place, &steps, work, &places, &|programs, inherit, ended| {
             self.rooms.run_telling(
                 true,
                 &Room { programs, ..room.clone() },
@@ -98,7 +104,15 @@ impl Job<'_> {
                 &self.workshop.cancel,
                 ended,
             )
-        })?;
+        });
+        if let Err(mut trouble) = ran {
+            let damage = self.take_out(place, &places.toolchain, &staged.damaged(&places.toolchain))?;
+            if let (Trouble::Failed(failure, _), Some(error)) = (&mut trouble, damage) {
+                failure.at.push(error.message);
+                failure.at.extend(error.at);
+            }
+            return Err(trouble);
+        }
         let made = [own.clone()];
         finish::opened(&made, || finish::clean_up(&own))?;
         let strip = places.toolchain.join("bin").join(format!("{}-strip", self.target()));
@@ -111,14 +125,45 @@ impl Job<'_> {
             self.stripped(place, &ran?)?;
         }
         let (from, to) = (&places.toolchain, work.join("toolchain"));
-        if let Some(damaged) =
-            finish::opened(std::slice::from_ref(from), || staged.take_additions(from, &to))?
-        {
-            let error = Error::new(Kind::Build, format!("`{}` of another package was written to in place", damaged.display()))
-                .hint("without rooms that cannot be kept apart; remove the build root's `.mk/store` and build again");
+        let damaged = finish::opened(std::slice::from_ref(from), || staged.take_additions(from, &to))?;
+        if let Some(error) = self.take_out(place, from, &damaged)? {
             return Err(error.into());
         }
         fs_err::rename(&own, work.join("deploy"))?;
         step::discovered(&places.report, recipe, &places).map_err(Trouble::from)
+    }
+
+    /// Whether a package's result is known, and nobody has removed it.
+    fn is_there(&self, place: usize) -> bool {
+        self.needed(place).is_some_and(|found| found.entry.is_there())
+    }
+
+    /// Takes results out of the store that a package damaged: those that `damaged` files of the toolchain are hard links to.
+    /// Says so, where there are any.
+    fn take_out(&self, place: usize, toolchain: &Path, damaged: &[PathBuf]) -> Result<Option<Error>> {
+        let Some(first) = damaged.first() else { return Ok(None) };
+        let inode = |path: &Path| path.symlink_metadata().ok().map(|meta| (meta.dev(), meta.ino()));
+        let files: HashSet<(u64, u64)> =
+            damaged.iter().filter_map(|path| inode(&toolchain.join(path))).collect();
+        let mut names = Vec::new();
+        for need in self.loaded.graph.closure(place) {
+            let Some(found) = self.needed(need) else { continue };
+            let all = walkdir::WalkDir::new(&found.entry.path).into_iter().flatten();
+            if all.into_iter().any(|file| inode(file.path()).is_some_and(|file| files.contains(&file))) {
+                self.store.discard(&found.entry.path)?;
+                self.state(need).found = None;
+                names.push(format!("`{}`", self.recipe(need).name));
+            }
+        }
+        let text = format!("`{}` of another package was written to in place", first.display());
+        let error = Error::new(Kind::Build, text);
+        Ok(Some(if names.is_empty() {
+            error
+        } else {
+            let names = names.join(", ");
+            error
+                .at(format!("taken out of the store, since it is not what was built any more: {names}"))
+                .hint("replace a file that is to be changed; the next run builds what was taken out anew")
+        }))
     }
 }

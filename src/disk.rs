@@ -56,6 +56,18 @@ pub fn open_folder(path: &Path) -> Result<OwnedFd> {
     })
 }
 
+/// Whether next to nothing can be written any more where a path lies, or is to lie.
+pub fn is_full(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    there.and_then(|there| nix::sys::statvfs::statvfs(there).ok()).is_some_and(|stat| {
+        let bytes = stat.blocks_available().saturating_mul(stat.fragment_size());
+        bytes < NEXT_TO_NOTHING || (stat.files() > 0 && stat.files_available() == 0)
+    })
+}
+
+/// Bytes that are no space.
+const NEXT_TO_NOTHING: u64 = 64 * 1024;
+
 /// Removes a folder with all below it, also where folders are read only; nothing there is fine.
 pub fn remove_tree(path: &Path) -> Result<()> {
     match std::fs::symlink_metadata(path) {
@@ -80,6 +92,15 @@ pub fn remove_tree(path: &Path) -> Result<()> {
         }
         Err(error) if gone(&error) => Ok(()),
         other => Ok(other?),
+    }
+}
+
+/// Whether two files hold the same; not where one of them cannot be read, unless neither is there.
+pub fn same_content(a: &Path, b: &Path) -> bool {
+    match (fs_err::read(a), fs_err::read(b)) {
+        (Ok(a), Ok(b)) => a == b,
+        (Err(a), Err(b)) => [a, b].iter().all(|e| e.kind() == std::io::ErrorKind::NotFound),
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::names::PackageName;
 use crate::store::write_atomically;
 
-/// One archive that was fetched, or whose fetching was begun.
+/// One archive that was fetched, whatever its recipe expects, or whose fetching was begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its digest; none while it is not whole.

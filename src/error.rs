@@ -3,6 +3,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::Path;
+
+use nix::unistd::{AccessFlags, access};
 
 /// A result whose error a user can act on.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -127,15 +130,30 @@ impl From<std::io::Error> for Error {
         let built = Error::new(Kind::Host, error.to_string());
         // By kind, which stays when `fs_err` adds the path; the number does not.
         match error.kind() {
-            std::io::ErrorKind::StorageFull => {
-                built.hint("free space on that file system, or move the store with --store")
-            }
+            std::io::ErrorKind::StorageFull => built.hint("free space on that file system"),
+            std::io::ErrorKind::PermissionDenied if cannot_be_read(&built.message) => built.hint(READABLE),
             std::io::ErrorKind::ReadOnlyFilesystem | std::io::ErrorKind::PermissionDenied => {
                 built.hint("the folder must be writable by the user who runs `mk`")
             }
             _ => built,
         }
     }
+}
+
+/// What to do about something that cannot be read.
+pub const READABLE: &str = "it must be readable by the user who runs `mk`";
+
+/// Whether a path in an error's text, or the folder above in which it cannot be looked for, must not be read.
+fn cannot_be_read(text: &str) -> bool {
+    let denied = |path: &str| {
+        let there = Path::new(path).ancestors().find_map(|path| Some((path, path.metadata().ok()?)));
+        there.is_some_and(|(path, meta)| {
+            let needed =
+                if meta.is_dir() { AccessFlags::R_OK | AccessFlags::X_OK } else { AccessFlags::R_OK };
+            access(path, needed).is_err()
+        })
+    };
+    text.split('`').skip(1).step_by(2).filter(|word| word.starts_with('/')).any(denied)
 }
 
 /// The name of `known` that is nearest to `word`, where one is near enough to be a slip of the fingers.

@@ -313,6 +313,12 @@ impl<'a> Worker<'a> {
         self.passing = self.setting.environment.keys().filter(|name| self.passes(name)).cloned().collect();
         let noise = self.heard_noise()?;
         if !noise.is_empty() {
+            // Bash says so, and goes on without it.
+            for toolchain in self.setting.places.iter().map(|place| place.join("TOOLCHAIN")) {
+                if toolchain.exists() {
+                    fs_err::File::open(toolchain)?;
+                }
+            }
             return Err(Error::new(Kind::Recipe, "a `TOOLCHAIN` file prints while it is read")
                 .at(noise.trim_end().to_owned()));
         }

@@ -266,6 +266,8 @@ impl Job<'_> {
                     misses.push(format!("`{}`: {reason}", shown(url)))
                 }
                 Err(Miss::Mismatch(digest)) => {
+                    // What was moved aside came from there as well.
+                    downloads::remember(dir, &downloads::Record { digest: Some(digest), ..begun.clone() })?;
                     found.get_or_insert(digest);
                     misses.push(format!("`{}`: found {digest}", shown(url)));
                 }

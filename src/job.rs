@@ -394,6 +394,10 @@ impl<'a> Job<'a> {
             Err(Trouble::Cancelled) => (End::Cancelled, Some(Outcome::Cancelled)),
             Err(Trouble::Failed(mut failure, kind)) => {
                 failure.package = package.clone();
+                if let Some((text, hint)) = self.store.tell_full(self.loaded.build_root.root()) {
+                    failure.at.push(text);
+                    failure.hints.insert(0, hint);
+                }
                 let mut failed = self.failed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 *failed = Some(failed.map_or(kind.exit_code(), |code| code.min(kind.exit_code())));
                 drop(failed);

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use memchr::memmem::Finder;
 
 use crate::config::Settings;
-use crate::error::{Error, Kind, Result, nearest};
+use crate::error::{Error, Kind, READABLE, Result, nearest};
 use crate::evaluate::{self, Evaluated, Setting};
 use crate::filedigest::FileDigests;
 use crate::graph::Graph;
@@ -131,6 +131,21 @@ pub fn folders(dir: &std::path::Path) -> Vec<String> {
     names
 }
 
+/// Whether the tree has a package of that name. An error where that, or its recipe, cannot be seen.
+pub fn is_package(tree: &Tree, name: &str) -> Result<bool> {
+    match std::fs::metadata(tree.recipe(name)) {
+        Ok(meta) => Ok(meta.is_file()),
+        Err(error) => unreadable(&format!("pkg/{name}"), &error).map_or(Ok(false), Err),
+    }
+}
+
+/// An error for something that is there but must not be read.
+fn unreadable(what: &str, error: &std::io::Error) -> Option<Error> {
+    let text = format!("cannot read `{what}`: {error}");
+    (error.kind() == std::io::ErrorKind::PermissionDenied)
+        .then(|| Error::new(Kind::Host, text).hint(READABLE))
+}
+
 /// An error for a name that is not among those there are: looked-for path, list, nearest.
 pub fn unknown(what: &str, name: &str, looked: &str, known: &[String]) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {what} `{name}`: there is no `{looked}`"));
@@ -218,7 +233,7 @@ pub fn load_but(
     let mut goals = Vec::new();
     for name in only {
         let name = PackageName::new(name)?;
-        if !tree.recipe(name.as_str()).is_file() {
+        if !is_package(&tree, name.as_str())? {
             return Err(unknown(
                 "package",
                 name.as_str(),
@@ -230,7 +245,7 @@ pub fn load_but(
     }
     if goals.is_empty() {
         let goal = PackageName::new(&format!("release-{board}"))?;
-        if !tree.recipe(goal.as_str()).is_file() {
+        if !is_package(&tree, goal.as_str())? {
             return Err(Error::new(
                 Kind::Recipe,
                 format!("board `{board}` has no package `{goal}`: there is no `pkg/{goal}/build`"),
@@ -368,6 +383,11 @@ fn read_how(
     }
     let runtime = Runtime::install(&store.runtime())?;
     let places = tree.config_places(board, product);
+    for place in &places {
+        // Or it would be taken for one that holds nothing.
+        let denied = std::fs::read_dir(place).err().and_then(|error| unreadable(&tree.show(place), &error));
+        denied.map_or(Ok(()), Err)?;
+    }
     let base = base(&tree, board, product);
     let setting = Setting {
         tree: &tree,
@@ -383,17 +403,20 @@ fn read_how(
     // Those that were looked for, and whether they are there: most are needed by several.
     let there: Mutex<HashMap<PackageName, bool>> =
         Mutex::new(standing.keys().map(|name: &PackageName| (name.clone(), true)).collect());
-    let is_package = |name: &PackageName| {
+    let is_known = |name: &PackageName| -> Result<bool> {
         let mut there = there.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        match there.get(name) {
-            Some(known) => *known,
-            None => *there.entry(name.clone()).or_insert(tree.recipe(name.as_str()).is_file()),
+        if let Some(known) = there.get(name) {
+            return Ok(*known);
         }
+        let known = is_package(&tree, name.as_str())?;
+        there.insert(name.clone(), known);
+        Ok(known)
     };
     let needs = |name: &PackageName, evaluated: &Evaluated| -> Result<Vec<PackageName>> {
         let depends = Recipe::check(name, evaluated)?.1;
         for need in &depends {
-            if !is_package(need) {
+            // One that is not read itself needs only be there.
+            if !is_known(need).or_else(|error| if follow { Err(error) } else { Ok(true) })? {
                 let all = folders(&tree.packages());
                 let error = Error::new(
                     Kind::Recipe,

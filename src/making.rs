@@ -18,7 +18,7 @@ use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::{Meta, remove_tree};
 use crate::vocabulary::NameSet;
-use crate::{finish, process, stage, strip};
+use crate::{finish, process, stage, strip, uptodate};
 /// Runs programs one after another until one fails, handing them descriptors at the numbers named, and tells how each
 /// ended.
 type Runner<'a> =
@@ -56,6 +56,13 @@ impl Job<'_> {
         } else {
             self.build_bare(place, &work, &reachable)
         };
+        if result.is_err() && !self.in_rooms {
+            // To where it is after a build in a room, to be kept or removed with the rest.
+            let own = self.loaded.build_root.deploy().join(recipe.name.as_str());
+            if own.is_dir() && !own.is_symlink() {
+                let _ = fs_err::rename(own, work.join("deploy"));
+            }
+        }
         let mut inputs = match result {
             Ok(inputs) => inputs,
             Err(Trouble::Failed(failure, kind)) => {
@@ -362,7 +369,9 @@ impl Job<'_> {
         let confession = if recipe.evaluated.makefile {
             step::confession_of_make(&log(step), self.loaded, places)
         } else {
-            step::confession(&work.join("report"), self.loaded, places)
+            let said = step::confession(&work.join("report"), self.loaded, places);
+            let is_silent = said == step::Confession::default();
+            if is_silent { step::confession_of_bash(&log(step), self.loaded, places) } else { said }
         };
         let failure = Failure {
             package: recipe.name.clone(),
@@ -464,6 +473,8 @@ impl Job<'_> {
     fn keep(&self, place: usize, work: &Path, step: Option<Step>) -> Option<PathBuf> {
         let view = self.loaded.build_root.failed(&self.recipe(place).name);
         let kept = self.store.failed(&view);
+        // The run in which it succeeds removes them, also where everything is as it was before.
+        uptodate::forget(&self.loaded.build_root);
         remove_tree(&kept).ok()?;
         fs_err::create_dir_all(kept.parent()?).ok()?;
         if !self.in_rooms {

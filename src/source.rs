@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::disk::same_content;
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Failure};
 use crate::fetch::{self};
@@ -180,7 +181,8 @@ impl Job<'_> {
         };
         let kept = path.join("prepare.log");
         let log = self.loaded.build_root.log(&recipe.name, Step::Prepare);
-        if reused && kept.exists() {
+        // The run that made it may be this package's in the same build root, and its log followed.
+        if reused && kept.exists() && !same_content(&kept, &log) {
             fs_err::copy(kept, log)?;
         }
         let mut state = self.state(place);

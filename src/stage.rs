@@ -186,16 +186,10 @@ impl Snapshot {
         Snapshot(found)
     }
 
-    /// Moves what is new or replaced below `root` to `into`, and says which file was written in place: since it is a
-    /// hard link, another package's result was changed with it.
-    pub fn take_additions(&self, root: &Path, into: &Path) -> Result<Option<PathBuf>> {
-        let mut damaged = None;
-        let mut added = Vec::new();
-        look_at_files(root, |path, looks| match self.0.get(path) {
-            Some(before) if *before == looks => {}
-            Some(before) if before.0 == looks.0 => damaged = damaged.take().max(Some(path.to_owned())),
-            _ => added.push(path.to_owned()),
-        })?;
+    /// Moves what is new or replaced below `root` to `into`, and says which files were written in place: since they are
+    /// hard links, other packages' results were changed with them.
+    pub fn take_additions(&self, root: &Path, into: &Path) -> Result<Vec<PathBuf>> {
+        let (damaged, added) = self.compare(root)?;
         for path in added {
             let target = into.join(&path);
             if let Some(parent) = target.parent() {
@@ -204,6 +198,23 @@ impl Snapshot {
             fs_err::rename(root.join(&path), target)?;
         }
         Ok(damaged)
+    }
+
+    /// Files below `root` that were written in place, sorted, as far as it can be looked at.
+    pub fn damaged(&self, root: &Path) -> Vec<PathBuf> {
+        self.compare(root).unwrap_or_default().0
+    }
+
+    /// What was written in place, and what is new or replaced.
+    fn compare(&self, root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
+        let (mut damaged, mut added) = (Vec::new(), Vec::new());
+        look_at_files(root, |path, looks| match self.0.get(path) {
+            Some(before) if *before == looks => {}
+            Some(before) if before.0 == looks.0 => damaged.push(path.to_owned()),
+            _ => added.push(path.to_owned()),
+        })?;
+        damaged.sort();
+        Ok((damaged, added))
     }
 }
 
@@ -248,10 +259,10 @@ mod tests {
         let before = Snapshot::of(&to);
         fs_err::create_dir_all(&out).unwrap();
         fs_err::write(to.join("include/new.h"), "new").unwrap();
-        assert_eq!(before.take_additions(&to, &out).unwrap(), None);
+        assert!(before.take_additions(&to, &out).unwrap().is_empty());
         assert!(out.join("include/new.h").is_file() && !out.join("include/x.h").exists());
         fs_err::write(to.join("include/sub/y.h"), "changed").unwrap();
-        assert_eq!(before.take_additions(&to, &out).unwrap(), Some("include/sub/y.h".into()));
+        assert_eq!(before.take_additions(&to, &out).unwrap(), [Path::new("include/sub/y.h")]);
     }
 
     #[test]

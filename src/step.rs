@@ -383,6 +383,21 @@ pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession
     Confession { command: line.or(Some(chosen.command).filter(|text| !text.is_empty())), stack }
 }
 
+/// What bash's last words in a log say of the line that failed, where it ended without running a command: for an unset
+/// variable, say, `FILE: line LINE: …`.
+pub fn confession_of_bash(log: &Path, loaded: &Loaded, places: &Places) -> Confession {
+    let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
+    let tree = format!("{}/", places.tree.display());
+    let last = text.lines().rfind(|line| !line.trim().is_empty());
+    let frame = last.and_then(|line| {
+        let (file, rest) = line.strip_prefix(&tree)?.split_once(": line ")?;
+        let line = rest.split_once(':')?.0.parse().ok()?;
+        Some(Frame { file: file.to_owned(), line, function: String::new() })
+    });
+    let command = frame.as_ref().and_then(|at| line_of(&loaded.tree.root().join(&at.file), at.line));
+    Confession { command, stack: frame.into_iter().collect() }
+}
+
 /// What make's last words in a log say of the recipe's own line that failed: `make: *** [FILE:LINE: TARGET] Error N`.
 pub fn confession_of_make(log: &Path, loaded: &Loaded, places: &Places) -> Confession {
     let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();

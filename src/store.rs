@@ -27,7 +27,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::disk::{NEW, write_by_way_of};
+use crate::disk::{NEW, is_full, write_by_way_of};
 pub use crate::disk::{remove_tree, write_atomically};
 use crate::error::{Error, Kind, Result};
 use crate::names::PackageName;
@@ -279,6 +279,22 @@ impl Store {
         self.root.join("failed").join(Digest::of(view.as_os_str().as_encoded_bytes()).to_string())
     }
 
+    /// Those folders for this process alone, unless another one is in them.
+    pub fn enter_failed(&self, view: &Path) -> Result<Option<Lock>> {
+        self.try_lock(&format!("shell-{}", Digest::of(view.as_os_str().as_encoded_bytes())))
+    }
+
+    /// Removes those folders, unless somebody is in them: then no.
+    pub fn forget_failed(&self, view: &Path) -> Result<bool> {
+        let kept = self.failed(view);
+        if !kept.exists() {
+            return Ok(true);
+        }
+        let Some(_alone) = self.enter_failed(view)? else { return Ok(false) };
+        remove_tree(&kept)?;
+        Ok(true)
+    }
+
     /// Puts an unpacked archive into place.
     pub fn publish_source(&self, fresh: &Path, archive: &Digest) -> Result<PathBuf> {
         let path = self.source(archive);
@@ -411,6 +427,22 @@ impl Store {
             Err(_) if !self.is_writable() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// What is said of a failure while the file system of the store or that of a build root is full, and what to do about it.
+    /// Programs that write to a log which takes nothing more cannot say so themselves.
+    pub fn tell_full(&self, build_root: &Path) -> Option<(String, String)> {
+        let told = |what: &str, place: &Path| {
+            format!("no space is left on the file system of the {what} `{}`", place.display())
+        };
+        let shared = !self.root.starts_with(build_root);
+        if shared && is_full(&self.root) {
+            let hint = "`mk clean --build` removes folders of failed builds, `mk gc` what no build root uses, \
+                        and --store names another place";
+            return Some((told("store", &self.root), hint.to_owned()));
+        }
+        let hint = "`mk clean` says what it could remove there";
+        is_full(build_root).then(|| (told("build root", build_root), hint.to_owned()))
     }
 
     /// Whether this process may write in the store's folder.

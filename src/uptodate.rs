@@ -178,6 +178,11 @@ pub fn remember(
     store::write_atomically(&file, &out)
 }
 
+/// Forgets that: the next run looks at everything.
+pub fn forget(build_root: &BuildRoot) {
+    let _ = fs_err::remove_file(build_root.state().join("up-to-date"));
+}
+
 /// How a build root stands to what was asked for.
 #[derive(Debug)]
 pub enum State {

@@ -207,7 +207,7 @@ fn a_path_that_is_no_utf_8_is_told_with_its_bytes_replaced() {
     };
     told("store list", "/store", "/store\u{fffd}");
     told("gc --dry-run", "/removed/0/path", "");
-    told("log --list", "/logs/0/path", "/deploy.log");
+    told("log --list", "/logs/0/path", "/packed-deploy.log");
     told("sdk tiny demo --output sdk%", "/file", "/sdk\u{fffd}/sdk.tar");
     told("pack tiny demo --output packages%", "/folder", "/packages\u{fffd}");
     told("clean", "/left/0", "/mine\u{fffd}");
@@ -439,6 +439,77 @@ fn a_workspace_that_cannot_be_written_is_said_so() {
     let tree = Tree::new().package("a", "");
     fs_err::write(tree.at("workspace/tiny-demo"), "a file in the way").unwrap();
     tree.mk("tiny demo a").has("/workspace/tiny-demo").has("status 5");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_not_taken_for_absent() {
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "X=1\n")
+        .package("a", "DEPENDS=b\nbuild() { :; }")
+        .package("b", "VERSION=1\nDESCRIPTION='what b is'\nbuild() { :; }")
+        .file("pkg/b/fix.patch", "text\n");
+    let denied = |path: &str, words: &str, expected: &str| {
+        let path = tree.at("tree").join(path);
+        let mode = fs_err::metadata(&path).unwrap().permissions();
+        fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
+        tree.run(&mut tree.command_of_nobody(&words.split(' ').collect::<Vec<_>>())).is(expected);
+        fs_err::set_permissions(&path, mode).unwrap();
+    };
+    denied(
+        "pkg/b/build",
+        "tiny demo b",
+        "
+        ! error: failed to open file `/tree/pkg/b/build`: Permission denied (os error 13)
+        ! hint: it must be readable by the user who runs `mk`
+        status 5
+    ",
+    );
+    denied(
+        "pkg/b/fix.patch",
+        "tiny demo b",
+        "
+        ! error: failed to open file `/tree/pkg/b/fix.patch`: Permission denied (os error 13)
+        ! hint: it must be readable by the user who runs `mk`
+        status 5
+    ",
+    );
+    for package in ["a", "b"] {
+        denied(
+            "pkg/b",
+            &format!("tiny demo {package}"),
+            "
+            ! error: cannot read `pkg/b`: Permission denied (os error 13)
+            ! hint: it must be readable by the user who runs `mk`
+            status 5
+        ",
+        );
+    }
+    denied(
+        "pkg/b",
+        "list packages",
+        "
+        a
+        b    (cannot be read: failed to open file `/tree/pkg/b/build`: Permission denied (os error 13))
+    ",
+    );
+    denied(
+        "board/tiny/TOOLCHAIN",
+        "tiny demo b",
+        "
+        ! error: failed to open file `/tree/board/tiny/TOOLCHAIN`: Permission denied (os error 13)
+        ! hint: it must be readable by the user who runs `mk`
+        status 5
+    ",
+    );
+    denied(
+        "board/tiny",
+        "tiny demo b",
+        "
+        ! error: cannot read `board/tiny`: Permission denied (os error 13)
+        ! hint: it must be readable by the user who runs `mk`
+        status 5
+    ",
+    );
 }
 
 #[test]

@@ -243,6 +243,41 @@ fn the_folders_of_a_failed_build_go_with_their_link() {
 }
 
 #[test]
+fn a_package_that_failed_leaves_nothing_that_is_not_removed() {
+    for place in Place::both() {
+        let recipe = place.at("tree/pkg/hello/build");
+        fs_err::write(&recipe, "deploy() {\n\ttouch \"$2/half\"\n\tfalse\n}\n").unwrap();
+        assert_eq!(place.mk("generic demo hello").0, 1);
+        assert!(
+            !place.has("generic-demo/deploy/hello") && place.has("generic-demo/failed/hello/deploy/half")
+        );
+        // As one that was killed leaves it.
+        if place.rooms == "never" {
+            fs_err::create_dir(place.at("work/generic-demo/deploy/hello")).unwrap();
+        }
+        let (status, _, err) = place.mk("clean --all");
+        assert_eq!(status, 0);
+        assert!(!err.contains("generic-demo") && !place.has("generic-demo"), "{:?}", place.all());
+    }
+}
+
+#[test]
+fn an_archive_that_was_rejected_is_removed_if_it_was_fetched() {
+    let place = Place::new("always");
+    fs_err::write(place.at("upstream/thing-1.tar"), "wrong").unwrap();
+    fs_err::write(place.at("work/download/gift-1.tar"), "mine").unwrap();
+    assert_eq!(place.mk("-k generic demo thing gift").0, 4);
+    assert!(place.has("download/thing-1.tar.rejected") && place.has("download/gift-1.tar.rejected"));
+    let (_, out, err) = place.mk("clean --downloads");
+    assert!(out.contains("download/thing-1.tar.rejected") && !out.contains("gift"), "{out}");
+    assert_eq!(err, "note: left alone, since `mk` did not make it: `download/gift-1.tar.rejected`\n");
+    assert!(!place.has("download/thing-1.tar.rejected"));
+    fs_err::remove_file(place.at("work/download/gift-1.tar.rejected")).unwrap();
+    assert_eq!(place.mk("clean --downloads").0, 0);
+    assert!(!place.has("download"), "{:?}", place.all());
+}
+
+#[test]
 fn links_into_the_store_are_counted_without_what_stays_there() {
     let place = Place::new("always");
     place.builds();

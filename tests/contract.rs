@@ -377,6 +377,24 @@ fn the_build_folder_of_a_failed_build_is_kept_whatever_is_built_afterwards() {
 }
 
 #[test]
+fn where_bash_ends_a_step_itself_the_place_is_the_one_that_it_names() {
+    for tree in Tree::both() {
+        for (line, shown) in [
+            ("set -u; echo \"$NOPE\"", true),
+            (": \"${X:?need X}\"", true),
+            ("exit 3", false),
+            ("echo \"$SCRIPTDIR/pkg/other/file\"; exit 3", false),
+        ] {
+            tree.write("pkg/a/build", &format!("build() {{\n\techo before\n\t{line}\n}}\n"));
+            let said = tree.mk("-q tiny demo a").text();
+            let at = said.lines().find(|line| line.starts_with("!   at ")).unwrap_or_default();
+            let expected = if shown { format!("!   at pkg/a/build:3: {line}") } else { String::new() };
+            assert_eq!(at, expected, "{said}");
+        }
+    }
+}
+
+#[test]
 fn steps_stop_at_the_first_failure_with_file_line_command_and_stack() {
     for tree in Tree::both() {
         let tree = tree

@@ -6,6 +6,8 @@ mod harness;
 mod processes;
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use harness::Tree;
@@ -169,6 +171,52 @@ fn follow_prints_a_log_as_it_grows_from_step_to_step() {
     until_alone(&tree.at("."));
     // When nothing runs, it is all there.
     assert_eq!(lines_of(&tree, "log --follow release-tiny"), ["begun", "ended", "deployed"]);
+}
+
+#[test]
+fn follow_prints_a_log_once_although_another_run_waits_for_the_same_and_uses_it() {
+    let tree = Tree::new()
+        .archive("a-1.tar.gz", &[("a-1/file", "x\n")])
+        .package("gate", "build() { echo gate > \"$2/gate\"; }")
+        .package(
+            "release-tiny",
+            "DEPENDS=gate\nTARBALL=a-1.tar.gz\nSRCDIR=a-1\nURL=ARCHIVES\nSHA256SUM=SHA256(a-1.tar.gz)\n\
+             prepare() { echo prepared; }\n\
+             build() { echo begun; until [ -e \"$PKGDEPLOYDIR/gate/go\" ]; do sleep 0.01; done; echo ended; }",
+        )
+        .package(
+            "later",
+            "DEPENDS=\"gate release-tiny\"\nbuild() { until [ -e \"$PKGDEPLOYDIR/gate/end\" ]; do sleep 0.01; done; }",
+        );
+    let mut first = Running::start(tree.command(&["-q", "tiny", "demo", "later"]).stderr(Stdio::null()));
+    let logs = ["prepare", "build"].map(|step| tree.built(&format!("log/release-tiny-{step}.log")));
+    until("the step runs", || fs_err::read_to_string(&logs[1]).is_ok_and(|text| text == "begun\n"));
+    let state =
+        |log: &PathBuf| fs_err::metadata(log).map(|meta| (meta.ino(), meta.modified().unwrap())).unwrap();
+    let prepared = state(&logs[0]);
+    let mut follow =
+        Running::start(tree.command(&["log", "--follow", "release-tiny"]).stdout(Stdio::piped()));
+    let mut lines = BufReader::new(follow.0.stdout.take().unwrap()).lines();
+    let begun: Vec<String> = lines.by_ref().take(2).map(Result::unwrap).collect();
+    assert_eq!(begun, ["prepared", "begun"]);
+    let said = tree.at("said");
+    let file = fs_err::File::create(&said).unwrap().into_parts().0;
+    let mut second = Running::start(tree.command(&["tiny", "demo", "--format", "plain"]).stderr(file));
+    until("the other run waits", || {
+        fs_err::read_to_string(&said).unwrap().contains("release-tiny: waits: the same is being made already")
+    });
+    let built = state(&logs[1]).0;
+    let store = mk::store::Store::open(&tree.at("store")).unwrap();
+    let gate = store.entries()[0].deploy();
+    fs_err::write(gate.join("go"), "").unwrap();
+    // The one that waited shows the result first.
+    assert!(second.wait().success());
+    fs_err::write(gate.join("end"), "").unwrap();
+    assert!(first.wait().success() && follow.wait().success());
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    assert_eq!(rest, ["ended"]);
+    // Not even a moment was there in which they were not.
+    assert_eq!((state(&logs[0]), state(&logs[1]).0), (prepared, built));
 }
 
 fn lines_of(tree: &Tree, command: &str) -> Vec<String> {

@@ -345,3 +345,51 @@ fn outputs_are_the_same_with_and_without_rooms() {
     assert_eq!(outputs[0].1, "TEXT\nMORE\nlib\n");
     assert_eq!(outputs[0], outputs[1]);
 }
+
+#[test]
+fn a_result_that_was_written_to_in_place_without_a_room_is_built_again_before_anybody_sees_it() {
+    let damage = r#"DEPENDS=base
+        build() { echo damage >>"$TCDIR/$TARGET/include/x.h"; }"#;
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "TARGET=any-linux-musl\n")
+        .package("base", r#"build() { mkdir "$2/include"; echo whole >"$2/include/x.h"; }"#)
+        .package("damage", damage)
+        .package("fails", &damage.replace("; }", "; false; }"))
+        .package(
+            "reads",
+            r#"DEPENDS=base
+            build() { cp "$TCDIR/$TARGET/include/x.h" "$2"; }"#,
+        )
+        .package("all", "DEPENDS='damage reads'")
+        .env("MK_ROOMS", "never");
+    tree.builds("base");
+    tree.mk("-q tiny demo damage").is("
+        ! error: damage: `any-linux-musl/include/x.h` of another package was written to in place
+        !   taken out of the store, since it is not what was built any more: `base`
+        !   build folder kept: tiny-demo/failed/damage/build
+        ! hint: replace a file that is to be changed; the next run builds what was taken out anew
+        status 1
+    ");
+    tree.builds("reads");
+    assert_eq!(tree.deployed("reads", "x.h"), "whole\n");
+    tree.mk("-q tiny demo fails").has(
+        "
+        !   `any-linux-musl/include/x.h` of another package was written to in place
+        !   taken out of the store, since it is not what was built any more: `base`
+    ",
+    );
+    tree.write(
+        "pkg/reads/build",
+        "DEPENDS=base\nbuild() { cp \"$TCDIR/$TARGET/include/x.h\" \"$2/again\"; }",
+    );
+    // In the same run, what needs it is not built without it.
+    tree.mk("-q -k tiny demo all").has(
+        "
+        ! error: reads: the result of `base`, which it needs, is gone
+        !   build folder kept: tiny-demo/failed/reads/build
+        ! hint: run `mk` again; it builds that anew
+    ",
+    );
+    tree.builds("reads");
+    assert_eq!(tree.deployed("reads", "again"), "whole\n");
+}

@@ -71,6 +71,36 @@ fn the_folders_of_a_failed_build_are_open_once_at_a_time() {
     assert!(running.wait().success());
 }
 
+#[test]
+fn the_folders_of_a_failed_build_go_when_the_package_succeeds_but_not_from_under_a_shell() {
+    let tree = failed();
+    let broken = fs_err::read_to_string(tree.at("tree/pkg/a/build")).unwrap();
+    let (mut running, stays) = stay(&tree, "a");
+    tree.write("pkg/a/build", &broken.replace("false", "true"));
+    tree.builds("a");
+    assert!(tree.built("failed/a/build/made").exists());
+    drop(stays);
+    assert!(running.wait().success());
+    tree.write("pkg/a/build", &broken.replace("false", ":"));
+    tree.builds("a");
+    assert!(!tree.built("failed").exists());
+    assert_eq!(list(&tree.at("store/failed")), [""; 0]);
+    shell(&tree, &["a"], "ls\n").is("");
+}
+
+#[test]
+fn the_folders_of_a_failed_build_go_as_well_when_an_earlier_result_is_used_again() {
+    for tree in Tree::both() {
+        let tree = tree.package("a", "build() { [ -z \"$BROKEN\" ]; }");
+        tree.builds("a");
+        let mut command = tree.command(&["-q", "tiny", "demo", "a"]);
+        tree.run(command.env("BROKEN", "yes")).has("error: a: build failed");
+        assert!(tree.built("failed/a").exists());
+        tree.mk("tiny demo a").has("nothing to do: 1 package reused");
+        assert!(!tree.built("failed").exists());
+    }
+}
+
 /// A package whose `prepare` fails half way.
 fn unprepared() -> Tree {
     let head = "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\n";

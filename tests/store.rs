@@ -547,6 +547,40 @@ fn a_full_disk_is_told_and_with_space_again_the_next_run_finishes() {
 }
 
 #[test]
+fn which_file_system_is_full_is_said_and_what_helps_there() {
+    let tree = Tree::new()
+        .package("talks", "build() { seq 1000000; }")
+        .package("fails", "build() { head -c 4000000 /dev/zero >file; }")
+        .package("works", "build() { :; }");
+    let script = |full: &str, line: &str| {
+        format!(
+            "mkdir -p {full}; mount -t tmpfs -o size=2m none {full}\n(cd workspace && mk -q {line}) 2>&1 || true\n"
+        )
+    };
+    let store = "no space is left on the file system of the store `/store`";
+    let workspace = "no space is left on the file system of the build root `/workspace/tiny-demo`";
+    let help = "hint: `mk clean --build` removes folders of failed builds, `mk gc` what no build root uses, and --store names another place";
+    let free = "hint: `mk clean` says what it could remove there";
+    // The log itself takes nothing more.
+    let said = privately(&tree, &script("workspace", "tiny demo talks"));
+    assert!(
+        said.has(workspace).has(free).has("error: talks: build failed").text().matches(store).count() == 0
+    );
+    // Folders of a failed build.
+    let failed = script("store", "tiny demo fails");
+    let again = "(cd workspace && mk clean --build >/dev/null && mk -q tiny demo works && echo built) 2>&1";
+    privately(&tree, &format!("{failed}{again}")).has(store).has(help).has("built\n");
+    // Not of a package.
+    let fill = "mkdir -p workspace; mount -t tmpfs -o size=2m none workspace; cat /dev/zero >workspace/full 2>/dev/null || true\n";
+    let said = privately(&tree, &format!("{fill}(cd workspace && mk -q tiny demo works) 2>&1 || true"));
+    assert!(
+        !said.has("No space left").has(workspace).has(free).text().contains("--store"),
+        "{}",
+        said.text()
+    );
+}
+
+#[test]
 fn a_full_temporary_folder_is_told_when_recipes_are_read_and_no_recipe_is_taken_for_less_than_it_says() {
     let functions: String =
         (0..200).map(|n| format!("a_function_with_a_long_name_{n}() {{ :; }}\n")).collect();

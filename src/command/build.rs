@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::digest::Digest;
-use crate::disk::LockFile;
+use crate::disk::{LockFile, same_content};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Events, Stamped};
 use crate::executor::Local;
@@ -75,6 +75,25 @@ pub fn build(settings: &Settings, shared: &Store, target: &Target, packages: &[S
 
 /// Builds. `memory`: what is known to be as it was in the last run.
 fn build_but(
+    settings: &Settings,
+    shared: &Store,
+    target: &Target,
+    packages: &[String],
+    memory: Option<Memory>,
+    trace: Option<&Path>,
+) -> Result<Built> {
+    carry_out(settings, shared, target, packages, memory, trace).map_err(|error| {
+        let root = settings.workspace.build_root(&target.board, &target.product);
+        let full = if error.kind == Kind::Host { shared.tell_full(root.root()) } else { None };
+        match full {
+            Some((text, hint)) => error.at(text).hint(hint),
+            None => error,
+        }
+    })
+}
+
+/// Does so; what a full disk has to do with an error is for its caller to say.
+fn carry_out(
     settings: &Settings,
     shared: &Store,
     target: &Target,
@@ -303,7 +322,7 @@ fn remember(loaded: &Loaded, store: &Store) {
 }
 
 /// Packages of a build root whose logs may not be those of the results that it shows: the last run did not finish them.
-fn unfinished(root: &BuildRoot) -> Vec<String> {
+pub fn unfinished(root: &BuildRoot) -> Vec<String> {
     let text = fs_err::read_to_string(root.state().join("unfinished")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
@@ -328,7 +347,7 @@ fn with_views(
 }
 
 /// Makes the workspace show the results: `deploy/<package>`, `toolchain`, `src`, the logs (of those that were not built just
-/// now there are none here but in the store), and the manifests for the next `mk why`.
+/// now there are none here but in the store, or the same), and the manifests for the next `mk why`.
 fn show_results(
     settings: &Settings,
     loaded: &Loaded,
@@ -364,8 +383,13 @@ fn show_results(
             now.insert(recipe.name.clone(), found.entry.key);
         }
         if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {
-            for step in Step::ALL {
-                let _ = fs_err::remove_file(root.log(&recipe.name, step));
+            let kept = |step: Step| found.entry.logs().join(format!("{step}.log"));
+            let same = |step: &Step| same_content(&root.log(&recipe.name, *step), &kept(*step));
+            // Those of another run here, for which this one waited, stay: somebody may follow them.
+            if !Step::ALL.iter().all(same) {
+                for step in Step::ALL {
+                    let _ = fs_err::remove_file(root.log(&recipe.name, step));
+                }
             }
         }
     }
@@ -382,11 +406,35 @@ fn show_results(
     if missing != left {
         set_unfinished(root, &missing)?;
     }
+    for failure in std::fs::read_dir(root.failures()).into_iter().flatten().flatten() {
+        let name = failure.file_name();
+        let mut there = loaded.graph.packages.iter().zip(found).filter(|(_, found)| found.is_some());
+        if there.any(|(recipe, _)| name == recipe.name.as_str()) {
+            // Nothing depends on it; `mk clean` and `mk gc` remove it as well.
+            let _ = forget_failure(settings, root, &failure.path());
+        }
+    }
     match store.remember_root(root.root()) {
         // Nobody removes anything from a store that cannot be written.
         Err(error) if store.is_writable() => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Removes what was kept of a package's failure, unless a shell is open in it.
+fn forget_failure(settings: &Settings, root: &BuildRoot, view: &Path) -> Result<()> {
+    for folder in [settings.store.clone(), root.private_store()] {
+        if folder.is_dir() && !Store::open(&folder)?.forget_failed(view)? {
+            return Ok(());
+        }
+    }
+    // A link to something else is somebody else's.
+    let kept = fs_err::read_link(view)?;
+    if !kept.exists() {
+        fs_err::remove_file(view)?;
+    }
+    let _ = std::fs::remove_dir(root.failures());
+    Ok(())
 }
 
 /// Shows a package's unpacked source by a link; a folder that lies there already is somebody's and stays.

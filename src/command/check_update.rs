@@ -185,7 +185,7 @@ pub fn packages(tree: &Tree, only: &[String]) -> Result<Vec<PackageName>> {
     let mut found = Vec::new();
     for name in only {
         let name = PackageName::new(name)?;
-        if !tree.recipe(name.as_str()).is_file() {
+        if !load::is_package(tree, name.as_str())? {
             let known = load::folders(&tree.packages());
             return Err(load::unknown("package", name.as_str(), &format!("pkg/{name}/build"), &known));
         }

@@ -219,9 +219,12 @@ impl Cleaner<'_> {
     }
 
     fn deployed(&self, root: &BuildRoot, found: &mut Found) {
+        let unfinished = super::build::unfinished(root);
         self.entries(&root.deploy(), Part::Deploy, found, &|path, name| {
-            let target = std::fs::read_link(path).ok()?;
-            is_result(&target).then(|| name.to_owned())
+            // Without rooms a package is built there: the folder of one that was killed is no result yet.
+            let begun = is_bare(root) && !path.is_symlink() && unfinished.iter().any(|known| known == name);
+            let result = || std::fs::read_link(path).is_ok_and(|target| is_result(&target));
+            (begun || result()).then(|| name.to_owned())
         });
         if is_bare(root) {
             let store = Store::open(&root.private_store());
@@ -314,16 +317,18 @@ impl Cleaner<'_> {
         }
     }
 
-    /// Archives that were fetched and are still what was fetched, and what is left of those that never were whole.
+    /// Archives that were fetched and are still what was fetched, if only under the name of what was rejected, and what is left
+    /// of those that never were whole.
     fn archives(&self, found: &mut Found) {
         let folder = self.settings.workspace.download();
         let mut ours: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for record in downloads::records(&folder) {
             let wanted = self.wants(record.package.as_str());
-            let path = folder.join(&record.file);
-            let same = |digest: &Digest| Digest::of_file(&path).is_ok_and(|now| now == *digest);
-            if record.digest.as_ref().is_some_and(same) {
-                ours.insert(path, wanted);
+            for path in [folder.join(&record.file), folder.join(format!("{}.rejected", record.file))] {
+                let same = |digest: Digest| Digest::of_file(&path).is_ok_and(|now| now == digest);
+                if record.digest.is_some_and(same) {
+                    ours.insert(path, wanted);
+                }
             }
             for ending in LEFT_OVER {
                 ours.insert(folder.join(format!("{}{ending}", record.file)), wanted);
@@ -342,14 +347,14 @@ impl Cleaner<'_> {
     /// What else follows from what was removed: nothing is remembered of it, and no empty folder stays.
     fn tidy(&self, found: &Found, chosen: &BTreeSet<Part>, all: bool) -> Result<()> {
         let folder = self.settings.workspace.download();
-        let gone: Vec<String> = found
-            .items
-            .iter()
-            .filter(|item| item.part == Part::Downloads)
-            .filter_map(|item| Some(item.path.file_name()?.to_str()?.to_owned()))
-            .collect();
-        if !gone.is_empty() {
-            downloads::forget(&folder, &gone)?;
+        if chosen.contains(&Part::Downloads) {
+            let records = downloads::records(&folder).into_iter().map(|record| record.file);
+            let is_left = |file: &str, ending: &&str| folder.join(format!("{file}{ending}")).exists();
+            let endings = || LEFT_OVER.iter().chain(&["", ".rejected"]);
+            let gone: Vec<String> = records.filter(|file| !endings().any(|e| is_left(file, e))).collect();
+            if !gone.is_empty() {
+                downloads::forget(&folder, &gone)?;
+            }
         }
         let lock = self.settings.workspace.lock();
         if all && self.packages.is_empty() && lock.exists() {

@@ -131,11 +131,11 @@ fn described(recipe: &Recipe) -> Package {
     }
 }
 
-/// Folders of `pkg/` that hold a recipe.
+/// Folders of `pkg/` that hold a recipe, or cannot be looked into: that is told when they are read.
 pub fn all(tree: &Tree) -> Vec<PackageName> {
     load::folders(&tree.packages())
         .iter()
         .filter_map(|name| PackageName::new(name).ok())
-        .filter(|name| tree.recipe(name.as_str()).is_file())
+        .filter(|name| load::is_package(tree, name.as_str()).unwrap_or(true))
         .collect()
 }

@@ -62,7 +62,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
-    let kept = store.failed(&loaded.build_root.failed(&loaded.graph.packages[place].name));
+    let view = loaded.build_root.failed(&loaded.graph.packages[place].name);
+    let kept = store.failed(&view);
     let unprepared = || kept.join(FAILED_STEP).exists();
     let mut goes_on = kept.is_dir() && !options.fresh;
     match job.ready(place, !(goes_on && unprepared())) {
@@ -80,8 +81,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     // Two rooms must not write into one overlay.
     let mut _lock = None;
     let work = if goes_on {
-        let name = kept.file_name().unwrap_or_default().to_string_lossy();
-        _lock = store.try_lock(&format!("shell-{name}"))?;
+        _lock = store.enter_failed(&view)?;
         if _lock.is_none() {
             let text = format!(
                 "the folders of the failed {step} of `{}` are open in another `mk shell`",
