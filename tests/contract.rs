@@ -211,7 +211,7 @@ fn the_tree_is_found_by_option_then_environment_then_upwards_from_here_then_from
     assert_eq!(plan(&tree, &["plan", "tiny", "demo", "a"], "workspace", "option/bin/mk"), found("option"));
     assert_eq!(
         plan(&tree, &["plan", "tiny", "demo", "a", "-t", "nowhere"], "workspace", "").lines().last(),
-        Some("status 5")
+        Some("status 2")
     );
     tree.mk("plan -t ../home tiny demo").is("
         ! error: `/home` is no tree: it has no folder `pkg`

@@ -664,9 +664,9 @@ fn a_shell_gets_the_terminal_with_job_control_and_gives_it_back(bench: &Bench) {
         say("", "$ ");
         say("set -o | grep monitor | tr -d '\\t '\n", "monitoron");
         say("trap 'echo dis\"\"turbed' INT; echo read\"\"y\n", "ready");
-        // Bash must be reading keys: what comes before that it heeds with the next line.
+        // What comes before bash reads keys, it heeds with the next line.
         say("", "$ ");
-        say("\x03", "disturbed");
+        say("\x03\n", "disturbed");
         say("sh -c 'echo asle\"\"ep; exec sleep 100'\n", "asleep");
         say("\x1a", "Stopped");
         say("kill -9 %1; wait -f %1; echo go\"\"ne\n", "gone");
