@@ -220,6 +220,16 @@ impl Drop for Worker<'_> {
     }
 }
 
+/// How the wait for an answer ended.
+enum Waited {
+    /// It is whole.
+    Whole,
+    /// Bash has ended.
+    Ended,
+    /// The time is over.
+    Late,
+}
+
 /// The records of one answer: words and their values.
 type Records = Vec<(String, String)>;
 
@@ -533,27 +543,30 @@ impl<'a> Worker<'a> {
             request.push('\0');
         }
         request.push('\0');
-        let broken = |_| Error::new(Kind::Host, "bash ended while recipes were evaluated");
-        self.requests.write_all(request.as_bytes()).map_err(broken)?;
-        if !self.is_done(Instant::now() + self.setting.limit)? {
-            let what = match package {
-                "" => "a `TOOLCHAIN` file".to_owned(),
-                "=" => "one of several recipes".to_owned(),
-                package => format!("`pkg/{package}/build`"),
-            };
-            return match self.child.try_wait()? {
-                None => Err(Error::new(
+        let what = match package {
+            "" => "a `TOOLCHAIN` file".to_owned(),
+            "=" => "one of several recipes".to_owned(),
+            package => format!("`pkg/{package}/build`"),
+        };
+        let deadline = Instant::now() + self.setting.limit;
+        // A bash that has ended takes no request.
+        let sent = self.requests.write_all(request.as_bytes()).is_ok();
+        match if sent { self.wait(deadline)? } else { Waited::Ended } {
+            Waited::Whole => {}
+            Waited::Late => {
+                let seconds = self.setting.limit.as_secs();
+                return Err(Error::new(
                     Kind::Recipe,
-                    format!("{what} was not read to its end within {} s", self.setting.limit.as_secs()),
+                    format!("{what} was not read to its end within {seconds} s"),
                 )
-                .hint("a recipe sets variables and defines functions; work belongs into the functions")),
-                Some(_) => {
-                    check_written(&records(&self.answers_so_far()?))?;
-                    let noise = self.heard_noise()?;
-                    let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
-                    Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last))
-                }
-            };
+                .hint("a recipe sets variables and defines functions; work belongs into the functions"));
+            }
+            Waited::Ended => {
+                check_written(&records(&self.answers_so_far()?))?;
+                let noise = self.heard_noise()?;
+                let last = noise.lines().last().unwrap_or("it ended without a word").to_owned();
+                return Err(Error::new(Kind::Recipe, format!("bash ended while it read {what}")).at(last));
+            }
         }
         let answer = self.answers_so_far()?;
         // Bash has the same place in it, and writes the next one from the start.
@@ -569,20 +582,21 @@ impl<'a> Worker<'a> {
         Ok(answer)
     }
 
-    /// Waits for the byte by which bash says that an answer is whole: `false` when it ended or the time is over.
-    fn is_done(&mut self, deadline: Instant) -> Result<bool> {
+    /// Waits for the byte by which bash says that an answer is whole.
+    fn wait(&mut self, deadline: Instant) -> Result<Waited> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout = PollTimeout::try_from(left.as_millis().min(60_000)).unwrap_or(PollTimeout::MAX);
             let mut fds = [PollFd::new(self.requests.as_fd(), PollFlags::POLLIN)];
             match nix::poll::poll(&mut fds, timeout) {
-                Ok(0) if Instant::now() >= deadline => return Ok(false),
+                Ok(0) if Instant::now() >= deadline => return Ok(Waited::Late),
                 Ok(0) | Err(nix::errno::Errno::EINTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(std::io::Error::from(error).into()),
             }
             // What a dead bash has not read of a request is told as an error.
-            return Ok(matches!(self.requests.read(&mut [0]), Ok(1)));
+            let is_whole = matches!(self.requests.read(&mut [0]), Ok(1));
+            return Ok(if is_whole { Waited::Whole } else { Waited::Ended });
         }
     }
 
