@@ -518,14 +518,18 @@ mod tests {
     #[test]
     fn recipes_that_come_with_mk_can_be_remembered() {
         let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let recipes =
-            fs_err::read_dir(tree.join("pkg")).unwrap().flatten().map(|entry| entry.path().join("build"));
+        let files = |folder: &str, name: &str| {
+            let folders = fs_err::read_dir(tree.join(folder)).unwrap().flatten();
+            folders.map(|entry| entry.path().join(name)).filter(|path| path.exists()).collect::<Vec<_>>()
+        };
+        let read = ["front.sh", "wrap.sh"].into_iter().flat_map(|name| files("pkg", name));
         let runs = |path: &std::path::PathBuf| {
             let text = fs_err::read_to_string(path).unwrap();
             if is_makefile(&text) { makefile_runs_programs(&text) } else { runs_programs(&text) }
         };
+        let all = files("pkg", "build").into_iter().chain(files("board", "TOOLCHAIN")).chain(read);
         let mut found: Vec<_> =
-            recipes.filter(runs).map(|path| path.strip_prefix(tree).unwrap().to_owned()).collect();
+            all.filter(runs).map(|path| path.strip_prefix(tree).unwrap().to_owned()).collect();
         found.sort();
         // They look at what is installed on this machine.
         let looking = ["pkg/nftables-prebuilt/build", "pkg/tc-installed/build"].map(std::path::PathBuf::from);
