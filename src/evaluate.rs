@@ -514,10 +514,9 @@ impl<'a> Worker<'a> {
             };
             if identifiers(&more).all(is_given) || texts.contains(&more) {
                 evaluated.passed = passed;
-                let included = evaluated.lookups.iter().any(|name| name != "TOOLCHAIN")
-                    && ["include_override", "include_merge"].iter().any(|helper| texts.contains(helper));
                 let runs = if makefile { makefile_runs_programs } else { runs_programs };
-                evaluated.opaque = included || runs(&own) || runs(&more);
+                evaluated.opaque =
+                    runs(&own) || runs(&more) || self.included_runs(&evaluated.lookups, own.clone() + &more);
                 // Nothing tells whether a recipe has set it: it is set while one is read.
                 let sets_pipefail = own.lines().chain(more.lines()).filter(|line| line.contains("pipefail"));
                 sets_pipefail.for_each(|line| evaluated.options.extend([line.trim(), "\n"]));
@@ -526,6 +525,34 @@ impl<'a> Worker<'a> {
             }
             texts.push_str(&more);
         }
+    }
+
+    /// Whether configuration that a recipe includes while it is read may run programs. `text`: all else that bash has read.
+    fn included_runs(&self, lookups: &BTreeSet<String>, text: String) -> bool {
+        let mut known = BTreeSet::new();
+        let mut texts = vec![text];
+        while let Some(text) = texts.pop() {
+            for helper in ["include_override", "include_merge"] {
+                for (at, _) in text.match_indices(helper) {
+                    let rest = text[at + helper.len()..].trim_start_matches([' ', '\t', '"', '\'']);
+                    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || "._+-/".contains(c)));
+                    let (name, rest) = rest.split_at(end.unwrap_or(rest.len()));
+                    if name.is_empty() || rest.starts_with(['$', '`', '\\']) {
+                        // A name that only bash knows.
+                        if lookups.iter().any(|name| name != "TOOLCHAIN") {
+                            return true;
+                        }
+                    } else if lookups.contains(name) && known.insert(name.to_owned()) {
+                        let files = self.setting.places.iter().map(|place| place.join(name));
+                        texts.extend(files.filter_map(|file| text_of(&file)));
+                        if texts.iter().any(|text| runs_programs(text)) {
+                            return true;
+                        }
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Sends one request and takes all records of its answer.

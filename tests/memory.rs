@@ -233,8 +233,29 @@ build() {
     assert_eq!(deployed("late"), "late\n");
 }
 
+#[test]
+fn configuration_that_is_included_is_remembered_unless_it_runs_programs() {
+    let tree = Tree::new()
+        .env("MK_LOG", "debug")
+        .file("product/demo/INIT", "SERVICES=\"one\n\ttwo\"\ninclude_override MORE\n")
+        .file("board/tiny/MORE", "MORE=old\n")
+        .package(
+            "release-tiny",
+            "include_merge \"INIT\"\nbuild() { echo \"$SERVICES $MORE\" > \"$2/file\"; }",
+        );
+    let deployed = || tree.deployed("release-tiny", "file");
+    settle(&tree, "");
+    assert_eq!(deployed(), "one\n\ttwo old\n");
+    tree.write("board/tiny/MORE", "MORE=new\n");
+    settle_again(&tree);
+    assert_eq!(deployed(), "one\n\ttwo new\n");
+    tree.write("board/tiny/MORE", "MORE=$(uname)\n");
+    tree.mk("tiny demo").has("pkg/release-tiny/build runs programs while it is read");
+    assert_eq!(deployed(), "one\n\ttwo Linux\n");
+}
+
 /// Runs `mk` once with what it remembers, and then until it remembers what it looked at.
 fn settle_again(tree: &Tree) {
-    tree.builds("");
+    assert_eq!(tree.mk("-q tiny demo").status, 0);
     settle(tree, "");
 }

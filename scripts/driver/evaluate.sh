@@ -61,10 +61,10 @@ mk_ambience() {
 # mk_list COMMAND [WORD...]: takes the lines that it prints into mk_lines. If there is no room to write them down, bash ends:
 # a part of them must not pass for all.
 mk_list() {
-	{ "$@" && echo .; } > "$MK_SCRATCH" && mapfile -t mk_lines < "$MK_SCRATCH" && [ "${mk_lines[-1]-}" = . ] || {
+	if ! { "$@" && echo .; } > "$MK_SCRATCH" || ! mapfile -t mk_lines < "$MK_SCRATCH" || [ "${mk_lines[-1]-}" != . ]; then
 		mk_report unwritable "$MK_SCRATCH"
 		exit
-	}
+	fi
 	unset -v "mk_lines[-1]"
 }
 
