@@ -216,7 +216,8 @@ impl<'a> Ingredients<'a> {
     /// that it names say, and the library functions that any of these name.
     pub fn reachable(&self, recipe: &Recipe) -> NameSet<'a> {
         let texts = self.texts(recipe);
-        let beside = self.beside(recipe, &texts, true);
+        let visited = self.visited_by(recipe, &texts);
+        let beside = self.beside(recipe, &texts, &visited, true);
         self.names(recipe, self.in_functions(recipe), &texts, &beside)
     }
 
@@ -245,7 +246,15 @@ impl<'a> Ingredients<'a> {
         for text in beside {
             names.add_said(text);
         }
-        names.reaching()
+        let names = names.reaching();
+        if !["include_pkg", "dependencies"].iter().any(|helper| names.contains(helper)) {
+            return names;
+        }
+        // Any recipe may be read in a step, whatever it names.
+        let mut all = names;
+        let functions = self.environment.functions.keys();
+        all.add(self.variables.keys().chain(functions).map(String::as_str));
+        all.reaching()
     }
 
     fn reader<'r>(&'r self, recipe: &'r Recipe) -> Reader<'r> {
@@ -268,12 +277,20 @@ impl<'a> Ingredients<'a> {
         texts
     }
 
-    /// The texts of files beside a recipe, unless its own folder is known to hold none, and of configuration that `texts` name.
-    fn beside(&self, recipe: &Recipe, texts: &[Cow<'_, str>], files: bool) -> Vec<String> {
+    /// The texts of files beside a recipe, unless its own folder is known to hold none, of files of the tree that its steps go
+    /// to, and of configuration that `texts` name.
+    fn beside(
+        &self,
+        recipe: &Recipe,
+        texts: &[Cow<'_, str>],
+        visited: &BTreeSet<PathBuf>,
+        files: bool,
+    ) -> Vec<String> {
         let others = recipe.other_folders().into_iter().map(|folder| self.tree.root().join(folder));
         let folders = others.chain(files.then(|| self.tree.package(recipe.name.as_str())));
         let mut beside: Vec<String> =
             folders.flat_map(|folder| texts_below(&folder, self.tree.root())).collect();
+        beside.extend(visited.iter().filter_map(|path| text_of(&self.tree.root().join(path))));
         let reader = self.reader(recipe);
         for (place, listed) in self.places.iter().zip(self.listed) {
             reader.note(place);
@@ -334,7 +351,8 @@ impl<'a> Ingredients<'a> {
         let but = (!recipe.evaluated.makefile).then_some("build");
         let reader = self.reader(recipe);
         let files = reader.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
-        let beside = self.beside(recipe, &texts, !files.is_empty());
+        let visited = self.visited_by(recipe, &texts);
+        let beside = self.beside(recipe, &texts, &visited, !files.is_empty());
         let in_functions = self.in_functions(recipe);
         let names = self.names(recipe, in_functions.clone(), &texts, &beside);
         manifest.set("format", FORMAT);
@@ -401,7 +419,7 @@ impl<'a> Ingredients<'a> {
         for name in &recipe.evaluated.lookups {
             manifest.set(format!("lookup {name}"), self.lookup(&recipe.name, name)?);
         }
-        for place in self.visited_by(recipe, &texts) {
+        for place in visited {
             let line = reader.line(&self.tree.root().join(&place), self.tree.root())?;
             manifest.set(format!("folder {}", place.display()), line.unwrap_or_else(|| "-".to_owned()));
         }

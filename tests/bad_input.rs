@@ -270,6 +270,15 @@ fn a_recipe_that_prints_while_it_is_read_is_warned_of_and_built() {
 }
 
 #[test]
+fn a_recipe_whose_last_command_says_no_is_named_with_it() {
+    let tree = Tree::new().package("a", "VERSION=1\n[ \"$BOARD\" = other ] && VERSION=2\n\n");
+    tree.mk("plan tiny demo a").is("
+        ! error: pkg/a/build:2: `[ \"$BOARD\" = other ] && VERSION=2` failed with status 1 while the recipe was read
+        status 3
+        ");
+}
+
+#[test]
 fn a_recipe_that_exits_is_named() {
     for (status, text) in [(0, "VERSION=1\nexit 0\n"), (7, "VERSION=1\nexit 7\n")] {
         let tree = Tree::new().package("a", text);

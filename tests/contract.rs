@@ -801,6 +801,42 @@ fn a_step_may_read_another_recipe_of_the_tree_that_its_text_names() {
 }
 
 #[test]
+fn what_a_step_sources_by_itself_sees_what_the_recipe_sees() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "CPU=small\nLOWPKG=low\n")
+            .file(
+                "util/common.sh",
+                "echo \"$CPU $BOARD $OS_NAME\"\nprintf '%s\\n' 1 2 | version_find_greatest\n",
+            )
+            .package("low", "")
+            .package("middle", "DEPENDS=\"$LOWPKG\"\nVERSION=\"7-$BOARD\"")
+            .package("a", "build() { source \"$SCRIPTDIR/util/common.sh\"; }")
+            .package(
+                "b",
+                "DEPENDS=middle\nbuild() { dependencies; include_pkg middle; echo \"$VERSION [$DEPENDS]\"; }",
+            );
+        tree.builds("a").logs("a", "build", "small tiny Pygos\n2\n");
+        tree.builds("b").logs("b", "build", "b middle\nmiddle low\n7-tiny [low]\n");
+    }
+}
+
+#[test]
+fn a_configuration_file_may_call_its_variables_as_it_likes() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "for i in a b; do W=\"$W$i\"; done\nplace=here\nCPU=board\n")
+            .file("product/demo/TOOLCHAIN", "i=7\nCPU=product\n")
+            .file("product/demo/conf", "i=8 place=there\n")
+            .package(
+                "a",
+                "build() { echo \"$W $i $place $CPU\"; include_override conf; echo \"$i $place\"; }",
+            );
+        tree.builds("a").logs("a", "build", "ab 7 here product\n8 there\n");
+    }
+}
+
+#[test]
 fn a_link_beside_a_recipe_counts_with_what_is_there() {
     for tree in Tree::both() {
         let tree = tree

@@ -18,6 +18,15 @@ mk_failed() {
 	for ((i = 1; i < ${#BASH_SOURCE[@]} - 1; i++)); do
 		[ "${BASH_SOURCE[i]}" = "$MK_LIBRARY" ] || break
 	done
+	if [ "${BASH_SOURCE[i]}" = "$MK_EVALUATE" ]; then
+		# What has failed is the recipe as a whole, by its last command.
+		mapfile -t mk_lines < "$mk_recipe"
+		for ((i = ${#mk_lines[@]}; i > 1; i--)); do
+			[[ "${mk_lines[i - 1]}" != *[![:space:]]* ]] || break
+		done
+		mk_report failed "$1"$'\n'"$i"$'\n'"$mk_recipe"$'\n'"${mk_lines[i - 1]}"
+		return
+	fi
 	mk_report failed "$1"$'\n'"${BASH_LINENO[i - 1]}"$'\n'"${BASH_SOURCE[i]}"$'\n'"$2"
 }
 

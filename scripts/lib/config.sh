@@ -40,23 +40,24 @@ cat_file_merge() {
 	done
 }
 
+# What these two call their own must be no name that a file may set.
 include_override() {
-	local place
+	local mk_place
 	mk_report lookup "$1"
-	for place in "${MK_CONFIG_PLACES[@]}"; do
-		if [ -e "$place/$1" ]; then
-			mk_include "$place/$1"
+	for mk_place in "${MK_CONFIG_PLACES[@]}"; do
+		if [ -e "$mk_place/$1" ]; then
+			mk_include "$mk_place/$1"
 			return
 		fi
 	done
 }
 
 include_merge() {
-	local i
+	local mk_at
 	mk_report lookup "$1"
-	for ((i = ${#MK_CONFIG_PLACES[@]} - 1; i >= 0; i--)); do
-		if [ -e "${MK_CONFIG_PLACES[i]}/$1" ]; then
-			mk_include "${MK_CONFIG_PLACES[i]}/$1"
+	for ((mk_at = ${#MK_CONFIG_PLACES[@]} - 1; mk_at >= 0; mk_at--)); do
+		if [ -e "${MK_CONFIG_PLACES[mk_at]}/$1" ]; then
+			mk_include "${MK_CONFIG_PLACES[mk_at]}/$1"
 		fi
 	done
 }
