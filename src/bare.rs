@@ -130,6 +130,9 @@ impl Job<'_> {
             return Err(error.into());
         }
         fs_err::rename(&own, work.join("deploy"))?;
+        for used in [&places.build, &places.toolchain] {
+            remove_tree(used)?;
+        }
         step::discovered(&places.report, recipe, &places).map_err(Trouble::from)
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Exit, Failure};
+use crate::event::{Event, Exit, Failure, Frame};
 use crate::job::{Job, Trouble, Worked};
 use crate::key::Manifest;
 use crate::layout::room as inside;
@@ -366,13 +366,20 @@ impl Job<'_> {
             return Err(Trouble::Cancelled);
         }
         let Some((step, exit)) = last.filter(|(_, exit)| !exit.success()) else { return Ok(()) };
-        let confession = if recipe.evaluated.makefile {
+        let mut confession = if recipe.evaluated.makefile {
             step::confession_of_make(&log(step), self.loaded, places)
         } else {
             let said = step::confession(&work.join("report"), self.loaded, places);
             let is_silent = said == step::Confession::default();
             if is_silent { step::confession_of_bash(&log(step), self.loaded, places) } else { said }
         };
+        if let (true, true, Some(function)) =
+            (confession.stack.is_empty(), confession.command.is_some(), recipe.function(step))
+        {
+            // The function as a whole has failed, by its last command: bash says no line of it.
+            let (file, line) = (function.file.clone(), function.line);
+            confession.stack.push(Frame { file, line, function: step.as_str().to_owned() });
+        }
         let failure = Failure {
             package: recipe.name.clone(),
             step: Some(step),

@@ -418,6 +418,15 @@ fn steps_stop_at_the_first_failure_with_file_line_command_and_stack() {
 }
 
 #[test]
+fn a_step_that_ends_with_a_no_is_told_with_its_function() {
+    for tree in Tree::both() {
+        let tree = tree.package("a", "VERSION=1\nbuild() {\n\techo x\n\t[ -n \"\" ] && echo y\n}");
+        tree.mk("-q tiny demo a")
+            .has("! error: a: build failed with exit status 1\n!   at pkg/a/build:2 in build(): ");
+    }
+}
+
+#[test]
 fn a_failure_in_a_substitution_or_a_pipeline_s_end_stops_a_step() {
     for body in ["x=$(false)", "true | false", "(exit 3)", "help() { false; echo after; }; y=$(help)"] {
         let tree = Tree::new().package("a", &format!("build() {{\n{body}\necho after\n}}"));
@@ -885,6 +894,29 @@ fn dependencies_are_printed_as_pairs_in_turn() {
             ",
         );
     }
+}
+
+#[test]
+fn dependencies_are_those_of_the_recipe_as_it_is_loaded() {
+    for tree in Tree::both() {
+        let tree = tree
+            .package("low", "DEPENDS=lower")
+            .package("lower", "")
+            .package("other", "")
+            .package("a", "DEPENDS=low\nALL=$(dependencies)\nbuild() { set -u; echo \"$ALL\"; DEPENDS=other; dependencies; }");
+        tree.builds("a").logs("a", "build", "a low\nlow lower\na other\n");
+    }
+}
+
+#[test]
+fn without_rooms_nothing_of_a_build_is_left_in_the_build_root() {
+    let [_, tree] = Tree::both();
+    let tree = tree
+        .file("board/tiny/TOOLCHAIN", "TARGET=tiny\n")
+        .package("low", "deploy() { mkdir \"$2/include\"; echo 1 > \"$2/include/low.h\"; }")
+        .package("a", "DEPENDS=low\nbuild() { cat \"$TCDIR/tiny/include/low.h\"; echo 1 > left; }");
+    tree.builds("a").logs("a", "build", "1\n");
+    assert!(!tree.built("build").exists() && !tree.built("toolchain/tiny").exists());
 }
 
 #[test]

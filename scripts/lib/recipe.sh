@@ -53,10 +53,14 @@ dependencies() {
 	while [ ${#mk_queue[@]} -gt 0 ]; do
 		mk_name="${mk_queue[0]}"
 		mk_queue=("${mk_queue[@]:1}")
-		mk_depends="$(mk_load "$mk_name" > /dev/null && printf '%s' "$DEPENDS")"
+		if [ "$mk_name" = "$PKGNAME" ]; then
+			mk_depends="${DEPENDS-}"
+		else
+			mk_depends="$(mk_load "$mk_name" > /dev/null && printf '%s' "${DEPENDS-}")"
+		fi
 		for mk_dependency in $mk_depends; do
 			printf '%s %s\n' "$mk_name" "$mk_dependency"
-			if [ -z "${mk_seen[$mk_dependency]}" ]; then
+			if [ -z "${mk_seen[$mk_dependency]-}" ]; then
 				mk_seen[$mk_dependency]=1
 				mk_queue+=("$mk_dependency")
 			fi
