@@ -1001,6 +1001,61 @@ fn rootfs_files_are_listed_with_mode_and_owner() {
     }
 }
 
+#[test]
+fn lists_of_the_root_filesystem_take_paths_as_people_write_them() {
+    for tree in Tree::both() {
+        let tree = tree.package(
+            "a",
+            r#"
+            NONE=""
+            deploy() {
+            	mkdir "$2/my dir"
+            	touch "$2/my dir/x" "$2/y"
+            	chmod -R u=rwX,go=rX "$2"
+            	printf 'by/hand m 600 0 0' >"$2/rootfs_files.txt"
+            	rootfs_files "$2" $NONE
+            	rootfs_files "$2" .
+            	rootfs_mode "$2" "./my dir/x" 600 0 1
+            	rootfs_folder "$2" empty/ 700
+            	printf 'user a 5 / /bin/sh' >"$2/accounts"
+            	rootfs_user "$2" b 6
+            	rootfs_group "$2" c 7 a b
+            }"#,
+        );
+        tree.builds("a");
+        assert_eq!(
+            tree.deployed("a", "rootfs_files.txt"),
+            "by/hand m 600 0 0\nempty d 700 0 0\nmy\\ dir m 755 0 0\nmy\\ dir/x m 600 0 1\ny m 644 0 0\n"
+        );
+        let accounts = "user a 5 / /bin/sh\nuser b 6 / /bin/false\ngroup c 7 a b\n";
+        assert_eq!(tree.deployed("a", "accounts"), accounts);
+    }
+}
+
+#[test]
+fn what_a_step_sources_without_arguments_has_those_of_the_step() {
+    for tree in Tree::both() {
+        let tree = tree
+            .file("util/args.sh", "[ \"$2\" = \"$PKGDEPLOYDIR/a\" ] || [ \"$1\" = own ]\necho $#\n")
+            .package(
+                "a",
+                "build() { . \"$SCRIPTDIR/util/args.sh\"; source \"$SCRIPTDIR/util/args.sh\" own; }",
+            );
+        tree.builds("a").logs("a", "build", "2\n1\n");
+    }
+}
+
+#[test]
+fn helpers_go_without_arguments_also_where_unset_variables_are_errors() {
+    for tree in Tree::both() {
+        let tree = tree.file("pkg/a/Makefile", "all:\n\t@echo made\n").package(
+            "a",
+            "set -u\nbuild() { cp \"$SCRIPTDIR/pkg/a/Makefile\" .; make -s -j; dependencies; }",
+        );
+        tree.builds("a").logs("a", "build", "made\n");
+    }
+}
+
 // Configuration
 
 #[test]

@@ -157,7 +157,7 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
         let tree = with_rootfs(tree).package(
             "a",
             "deploy() {\n\tmkdir -p $2/bin\n\techo x >\"$2/bin/a tool\"\n\tln -s 'a tool' $2/bin/link\n\
-             \trootfs_files $2 bin\n\trootfs_mode $2 'bin/a\\ tool' 4750 12 34\n\
+             \trootfs_files $2 bin\n\trootfs_mode $2 'bin/a tool' 4750 12 34\n\
              \trootfs_device $2 dev/tty c 4 5 620 0 5\n\trootfs_folder $2 tmp 1777\n}\n",
         );
         let tree = files.iter().fold(tree, |tree, file| tree.file(file, &shipped(file))).package(

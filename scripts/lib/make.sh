@@ -19,12 +19,12 @@ cmake() {
 	local -a mk_words
 	local mk_tokens="" status=0
 
-	if [ "$1" != --build ] || [[ "$MAKEFLAGS" != *--jobserver-auth=[0-9]* ]]; then
+	if [ "${1-}" != --build ] || [[ "$MAKEFLAGS" != *--jobserver-auth=[0-9]* ]]; then
 		command cmake "$@"
 		return
 	fi
 	mk_drop_jobs "$@"
-	if [ ! -e "$2/build.ninja" ]; then
+	if [ ! -e "${2-}/build.ninja" ]; then
 		command cmake "${mk_words[@]}"
 		return
 	fi
@@ -71,7 +71,7 @@ mk_drop_jobs() {
 			mk_words+=("$1")
 			;;
 		-j | --jobs | --parallel)
-			if [ "$2" = 1 ]; then
+			if [ "${2-}" = 1 ]; then
 				mk_words+=("-j1")
 			fi
 			skip=1

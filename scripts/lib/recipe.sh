@@ -22,7 +22,12 @@ mk_source() {
 		printf '%s: line %s: %s: No such file or directory\n' "${BASH_SOURCE[2]}" "${BASH_LINENO[1]}" "$1" >&2
 		return 1
 	fi
-	builtin source "$@"
+	if [ $# -eq 1 ] && [ -n "${mk_step-}" ] && [ "${FUNCNAME[2]-}" = "$mk_step" ]; then
+		# Without arguments a file has those of its caller, which are known where that is a step.
+		builtin source "$1" "${MK_ARGUMENTS[@]}"
+	else
+		builtin source "$@"
+	fi
 	# Without a variable of its own, which would be among those of the file.
 	set -- "$?" "$(local -p)"
 	if [ -n "$2" ]; then
