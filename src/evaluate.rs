@@ -518,7 +518,8 @@ impl<'a> Worker<'a> {
                 evaluated.opaque =
                     runs(&own) || runs(&more) || self.included_runs(&evaluated.lookups, own.clone() + &more);
                 // Nothing tells whether a recipe has set it: it is set while one is read.
-                let sets_pipefail = own.lines().chain(more.lines()).filter(|line| line.contains("pipefail"));
+                let code = own.lines().chain(more.lines()).filter(|line| !line.trim_start().starts_with('#'));
+                let sets_pipefail = code.filter(|line| line.contains("pipefail"));
                 sets_pipefail.for_each(|line| evaluated.options.extend([line.trim(), "\n"]));
                 evaluated.text = own;
                 return Ok(evaluated);

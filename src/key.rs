@@ -246,15 +246,14 @@ impl<'a> Ingredients<'a> {
         for text in beside {
             names.add_said(text);
         }
-        let names = names.reaching();
-        if !["include_pkg", "dependencies"].iter().any(|helper| names.contains(helper)) {
-            return names;
+        let mut names = names.reaching();
+        if ["include_pkg", "dependencies"].iter().any(|helper| names.contains(helper)) {
+            // Any recipe may be read in a step, whatever it names.
+            let functions = self.environment.functions.keys();
+            names.add(self.variables.keys().chain(functions).map(String::as_str));
+            return names.reaching();
         }
-        // Any recipe may be read in a step, whatever it names.
-        let mut all = names;
-        let functions = self.environment.functions.keys();
-        all.add(self.variables.keys().chain(functions).map(String::as_str));
-        all.reaching()
+        names
     }
 
     fn reader<'r>(&'r self, recipe: &'r Recipe) -> Reader<'r> {

@@ -386,28 +386,36 @@ pub fn confession(report: &Path, loaded: &Loaded, places: &Places) -> Confession
 /// What bash's last words in a log say of the line that failed, where it ended without running a command: for an unset
 /// variable, say, `FILE: line LINE: …`.
 pub fn confession_of_bash(log: &Path, loaded: &Loaded, places: &Places) -> Confession {
-    let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
-    let tree = format!("{}/", places.tree.display());
-    let last = text.lines().rfind(|line| !line.trim().is_empty());
-    let frame = last.and_then(|line| {
-        let (file, rest) = line.strip_prefix(&tree)?.split_once(": line ")?;
-        let line = rest.split_once(':')?.0.parse().ok()?;
-        Some(Frame { file: file.to_owned(), line, function: String::new() })
-    });
-    let command = frame.as_ref().and_then(|at| line_of(&loaded.tree.root().join(&at.file), at.line));
-    Confession { command, stack: frame.into_iter().collect() }
+    confession_in(log, loaded, places, |text, tree| {
+        let last = text.lines().rfind(|line| !line.trim().is_empty())?;
+        frame_at(last.strip_prefix(tree)?.split_once(": line ")?)
+    })
 }
 
 /// What make's last words in a log say of the recipe's own line that failed: `make: *** [FILE:LINE: TARGET] Error N`.
 pub fn confession_of_make(log: &Path, loaded: &Loaded, places: &Places) -> Confession {
+    confession_in(log, loaded, places, |text, tree| {
+        text.lines()
+            .rev()
+            .find_map(|line| frame_at(line.strip_prefix("make: *** [")?.strip_prefix(tree)?.split_once(':')?))
+    })
+}
+
+/// A file, and what goes on with the number of a line and a colon.
+fn frame_at((file, rest): (&str, &str)) -> Option<Frame> {
+    let line = rest.split_once(':')?.0.parse().ok()?;
+    Some(Frame { file: file.to_owned(), line, function: String::new() })
+}
+
+/// What `find` makes of a log's text, given how paths of the tree begin in it.
+fn confession_in(
+    log: &Path,
+    loaded: &Loaded,
+    places: &Places,
+    find: impl Fn(&str, &str) -> Option<Frame>,
+) -> Confession {
     let text = fs_err::read(log).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
-    let tree = format!("{}/", places.tree.display());
-    let frame = text.lines().rev().find_map(|line| {
-        let place = line.strip_prefix("make: *** [")?.strip_prefix(&tree)?;
-        let (file, rest) = place.split_once(':')?;
-        let line = rest.split_once(':')?.0.parse().ok()?;
-        Some(Frame { file: file.to_owned(), line, function: String::new() })
-    });
+    let frame = find(&text, &format!("{}/", places.tree.display()));
     let command = frame.as_ref().and_then(|at| line_of(&loaded.tree.root().join(&at.file), at.line));
     Confession { command, stack: frame.into_iter().collect() }
 }

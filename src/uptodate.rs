@@ -115,10 +115,9 @@ pub fn remember(
     in_rooms: bool,
 ) -> Result<()> {
     let file = loaded.build_root.state().join("up-to-date");
-    let forget = || drop(fs_err::remove_file(&file));
     if let Some(package) = &loaded.opaque {
         log::debug!("pkg/{package}/build runs programs while it is read: nothing can be remembered");
-        forget();
+        forget(&loaded.build_root);
         return Ok(());
     }
     let recipes = &loaded.graph.packages;
@@ -156,7 +155,7 @@ pub fn remember(
         if seen.stat.is_some_and(|stat| stat.too_fresh(loaded.began)) {
             // It may have changed after it was read and before it was looked at, or may again and unseen: then everything is
             // read once more.
-            forget();
+            forget(&loaded.build_root);
             return Ok(());
         }
         let line = Line {

@@ -385,6 +385,7 @@ fn options_umask_path_traps_and_what_is_taken_away_count() {
     ] {
         assert_eq!(changes(recipe("LICENSE=", &format!("{line}\nLICENSE="))), ["options"], "{line}");
     }
+    assert_eq!(changes(recipe("LICENSE=", "# not pipefail\nLICENSE=")), NOTHING);
     let tree = base().package("it", "build() { tell; }\ntell() { :; }");
     let exports = "build() { tell; }\ntell() { :; }\nexport -f tell";
     assert_eq!(changes_of(&tree, |tree| tree.write("pkg/it/build", exports)), ["options"]);
