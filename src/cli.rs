@@ -94,7 +94,7 @@ Examples:
 
 #[derive(Debug, Args)]
 struct Options {
-    /// Folder that holds pkg/, board/ and product/; found from here or from the program when not given
+    /// Folder that holds pkg/, board/ and product/; found from the workspace, from here or from the program when not given
     #[arg(short, long, value_name = "DIR", env = "MK_TREE", global = true)]
     tree: Option<PathBuf>,
     /// Folder to work in: downloads, build roots and logs go there

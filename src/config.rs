@@ -93,10 +93,12 @@ impl Settings {
             })
     }
 
-    /// Finds the tree.
+    /// Finds the tree: if no option names it, from the workspace, from here, or from the program.
     pub fn tree(&self) -> Result<Tree> {
         let program = std::env::current_exe().ok();
-        Tree::find(self.tree.as_deref(), self.workspace.root(), program.as_deref())
+        let mut places = vec![self.workspace.root().to_owned()];
+        places.extend(std::env::current_dir().ok().filter(|here| *here != places[0]));
+        Tree::find(self.tree.as_deref(), &places, program.as_deref())
     }
 
     /// Opens the shared store.

@@ -43,8 +43,9 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Takes `option` where given, else walks up from `current`, else from where the program lies.
-    pub fn find(option: Option<&Path>, current: &Path, program: Option<&Path>) -> Result<Tree> {
+    /// Takes `option` where given, else walks up from the first of `places` that leads to one, else from where the program
+    /// lies.
+    pub fn find(option: Option<&Path>, places: &[PathBuf], program: Option<&Path>) -> Result<Tree> {
         if let Some(root) = option {
             if !root.exists() {
                 return Err(Error::new(Kind::Usage, format!("there is no tree `{}`", root.display()))
@@ -61,15 +62,15 @@ impl Tree {
             .hint("a tree holds `pkg/`, `board/` and `product/`; name it with --tree or MK_TREE"));
         }
         let is_tree = |dir: &&Path| ["pkg", "board", "product"].iter().all(|part| dir.join(part).is_dir());
-        let from = [Some(current), program.and_then(Path::parent)];
-        let found = from.into_iter().flatten().find_map(|start| start.ancestors().find(is_tree));
+        let from = places.iter().map(PathBuf::as_path).chain(program.and_then(Path::parent));
+        let found = from.into_iter().find_map(|start| start.ancestors().find(is_tree));
         match found {
             Some(root) => Ok(Tree { root: fs_err::canonicalize(root)? }),
             None => Err(Error::new(
                 Kind::Usage,
                 format!(
-                    "no tree found: neither `{}` nor a folder above it holds `pkg`, `board` and `product`",
-                    current.display()
+                    "no tree found: neither `{}` nor a folder above holds `pkg`, `board` and `product`",
+                    places.iter().map(|place| place.display().to_string()).collect::<Vec<_>>().join("`, `")
                 ),
             )
             .hint("name the tree with --tree DIR or MK_TREE")),

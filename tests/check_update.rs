@@ -269,6 +269,7 @@ fn recipes_of_the_tree_find_a_newer_version_where_their_upstream_lists_it() {
                 links(&urls.iter().map(String::as_str).collect::<Vec<_>>())
             }
             "comment" => Reply::Whole(format!("<html><!--\n{}\n--></html>\n", names.join("\n")).into()),
+            "text" => Reply::Whole(format!("<html><p>{}</p></html>\n", names.join(" ")).into()),
             _ => panic!("{row:?}"),
         };
         case.server.put(&url, reply);

@@ -209,6 +209,9 @@ fn the_tree_is_found_by_option_then_environment_then_upwards_from_here_then_from
         .unwrap();
     assert_eq!(plan(&tree, &["plan", "tiny", "demo", "a"], "here/deep/down", "option/bin/mk"), found("here"));
     assert_eq!(plan(&tree, &["plan", "tiny", "demo", "a"], "workspace", "option/bin/mk"), found("option"));
+    let elsewhere = format!("--workspace={}", tree.at("workspace").display());
+    let words = ["plan", "tiny", "demo", "a", &elsewhere];
+    assert_eq!(plan(&tree, &words, "here/deep/down", "option/bin/mk"), found("here"));
     assert_eq!(
         plan(&tree, &["plan", "tiny", "demo", "a", "-t", "nowhere"], "workspace", "").lines().last(),
         Some("status 2")

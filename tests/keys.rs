@@ -137,7 +137,7 @@ fn a_known_manifest_has_a_known_key() {
         fs_err::write(dir.path().join(file), text).unwrap();
         fs_err::set_permissions(dir.path().join(file), std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    let tree = mk::layout::Tree::find(Some(dir.path()), Path::new("/"), None).unwrap();
+    let tree = mk::layout::Tree::find(Some(dir.path()), &[], None).unwrap();
     let variable = |flags: &str, value: &str| Variable { flags: flags.to_owned(), value: value.to_owned() };
     let function = |text: &str| Function { file: "pkg/it/build".to_owned(), line: 1, text: text.to_owned() };
     let text = |name: &str, value: &str| (name.to_owned(), value.to_owned());

@@ -6,6 +6,7 @@ deploy_config() {
 	local name
 
 	write_inittab >"$etc/inittab"
+	SERVICES="${SERVICES//[$'\n\t']/ }"
 	# Where the product has dhcpcd, that serves the ports.
 	case " $SERVICES " in
 	*" dhcpcd "*) ;;

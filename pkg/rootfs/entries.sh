@@ -13,14 +13,21 @@ list_entries() {
 			[ ! -d "$root/$path" ] || type=d
 			[ ! -L "$root/$path" ] || type=l
 		fi
-		printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$type" "$mode" "$uid" "$gid" "${major:-0}" "${minor:-0}" "$path"
+		# Not all tools take names, or zeros in front.
+		[ "$uid" != root ] || uid=0
+		[ "$gid" != root ] || gid=0
+		printf '%s\t%o\t%s\t%s\t%s\t%s\t%s\n' "$type" "$((8#$mode))" "$uid" "$gid" "${major:-0}" "${minor:-0}" "$path"
 	done <"$2"
 }
 
 # make_archive rpax|newc ROOT DEFINITIONS: prints it as a tar or cpio archive, by bsdtar, whoever owns the files of ROOT.
 make_archive() {
+	list_entries "$2" "$3" >entries
+	write_mtree "$2" <entries >mtree
 	# By way of a plain tar archive, in which numbers of this machine's file systems have no place.
-	list_entries "$2" "$3" | write_mtree "$2" | bsdtar -c --format=rpax -f - @- | bsdtar -c --format="$1" -f - @-
+	LC_ALL=C.UTF-8 bsdtar -c --format=rpax -f plain.tar @mtree
+	LC_ALL=C.UTF-8 bsdtar -c --format="$1" -f - @plain.tar
+	rm entries mtree plain.tar
 }
 
 # write_mtree ROOT: the entries on stdin in the form that bsdtar makes archives from.
@@ -49,9 +56,16 @@ write_mtree() {
 
 # mtree_word TEXT NAME: sets the variable NAME to TEXT as mtree writes it.
 mtree_word() {
-	local text="${1//\\/\\134}"
-	text="${text// /\\040}"
-	printf -v "$2" '%s' "${text//#/\\043}"
+	local text="$1" written="" byte i
+	if [[ "$text" == *[!-._/A-Za-z0-9]* ]]; then
+		for ((i = 0; i < ${#text}; i++)); do
+			byte="${text:i:1}"
+			[[ "$byte" == [-._/A-Za-z0-9] ]] || printf -v byte '\\%03o' "'$byte"
+			written+="$byte"
+		done
+		text="$written"
+	fi
+	printf -v "$2" '%s' "$text"
 }
 
 # write_device_table: the entries on stdin as a device table of mtd-utils. That has no word for the top folder nor for

@@ -4,12 +4,19 @@
 # ROOT), or the folders of an RPATH, the libraries it names; each that is missing is told, with the packages that have it.
 check_libraries() {
 	local root="$1" missing=0
-	local file kind name
+	local needed file kind name
 	local -a lines folders
 	shift
-	mapfile -t lines < <(needed_libraries "$root")
-	# Programs may name folders of their own, where their libraries find each other too.
-	mapfile -t folders < <(printf '%s\n' "${lines[@]}" | sed -n 's/.*\tfolder\t//p' | tr : '\n' | sort -u)
+	needed=$(needed_libraries "$root")
+	mapfile -t lines <<<"$needed"
+	# Programs may name folders of their own, where their libraries find each other too; $ORIGIN is where the file is.
+	mapfile -t folders < <(awk -F '\t' -v root="$root/" '$2 == "folder" {
+		origin = substr($1, length(root) + 1)
+		sub(/\/?[^\/]*$/, "", origin)
+		gsub(/\$(ORIGIN|\{ORIGIN\})/, "/" origin, $3)
+		gsub(":", "\n", $3)
+		print $3
+	}' <<<"$needed" | sort -u)
 	while IFS=$'\t' read -r file kind name; do
 		case "$kind" in
 		'' | folder) continue ;;
@@ -44,6 +51,10 @@ needed_libraries() {
 	# Four bytes of every file tell it faster than one readelf for each.
 	mapfile -t files < <(find "$1" -type f -size +3c -exec grep -l -a -z -m 1 $'^\177ELF' {} +)
 	[ "${#files[@]}" -gt 0 ] || return 0
+	if ! command -v "$TARGET-readelf" >/dev/null; then
+		echo "which libraries are needed cannot be told without \`$TARGET-readelf\`" >&2
+		return 1
+	fi
 	# A second file name makes readelf print a heading for each.
 	"$TARGET-readelf" -W -l -d "${files[@]}" "${files[0]}" 2>/dev/null | sed -n -E \
 		-e 's|^File: (.*)|\1|; t keep' \

@@ -8,13 +8,14 @@ reduce_libraries() {
 	local root="$1" definitions="$2"
 	local -A size=() leads_to=() needs=() kept=()
 	local -a wanted=() gone=()
-	local file kind name path bytes
+	local needed file kind name path bytes
 	shift 2
 	while IFS=$'\t' read -r bytes path name; do
 		size[$path]="$bytes"
 		[ -z "$name" ] || leads_to[$path]="$name"
 	done < <(find_libraries "$root" "$@")
 
+	needed=$(needed_libraries "$root")
 	# What is no library needs what it names; a library does so only if it is needed itself.
 	while IFS=$'\t' read -r file kind name; do
 		path="${file#"$root"/}"
@@ -25,7 +26,7 @@ reduce_libraries() {
 		elif [ "$kind" = library ]; then
 			wanted+=("$name")
 		fi
-	done < <(needed_libraries "$root")
+	done <<<"$needed"
 	while read -r name _; do
 		[[ -z "$name" || "$name" == "#"* ]] || keep_matching "$name"
 	done
@@ -71,10 +72,15 @@ keep_matching() {
 # library; TARGET, of a link, is the path below ROOT that it leads to.
 find_libraries() {
 	local root="$1" dir size path target
+	local -A seen=()
 	shift
 	for dir in "$@"; do
 		dir="${dir#/}"
 		[ -d "$root/$dir" ] || continue
+		# It may be the same by another name, such as /usr/lib where /usr is a link.
+		path=$(realpath "$root/$dir")
+		[ -z "${seen[$path]:-}" ] || continue
+		seen[$path]=1
 		(cd "$root" && find "${dir%/}" -mindepth 1 -maxdepth 1 ! -type d \( -name '*.so' -o -name '*.so.*' \) -printf '%s\t%p\t%l\n')
 	done | while IFS=$'\t' read -r size path target; do
 		case "$target" in

@@ -6,12 +6,12 @@
 commands() {
 	cat <<'END'
 basefiles	grep root: /etc/passwd
-bash	bash -c '[[ abc == a* ]] && echo "bash $BASH_VERSION"'
+bash	bash -c '[[ abc == a* ]] && printf %a 1 && trap : RTMIN && echo "bash $BASH_VERSION"'
 btrfs-progs	truncate -s 128M /tmp/btrfs && mkfs.btrfs -q /tmp/btrfs && btrfs check /tmp/btrfs
 busybox	busybox | grep multi-call
 bzip2	echo bzip2 | bzip2 | bunzip2
 chrony	chronyd --version && chronyc --version
-coreutils	stat --version | grep coreutils && [ "$(echo a b | cut -d ' ' -f 2)" = b ]
+coreutils	stat --version | grep coreutils && [ "$(echo a b | cut -d ' ' -f 2)" = b ] && stdbuf -o L true
 curl	curl -V && curl -s file:///etc/hostname
 dhcpcd	dhcpcd --version
 diffutils	diff --version | grep diffutils
@@ -25,11 +25,11 @@ file	file -L /bin/sh | grep 'ELF 64-bit'
 findutils	find --version | grep findutils && find /etc -name passwd | grep passwd
 gawk	gawk 'BEGIN { print "gawk", PROCINFO["version"], 2 ^ 10 }'
 gmp	loads libgmp
-grep	grep --version | grep 'GNU grep'
+grep	grep --version | grep 'GNU grep' && echo a | egrep a
 gzip	gzip --version | grep gzip && [ "$(echo a | gzip | zcat)" = a ]
 hostapd	hostapd -v 2>&1 | grep 'hostapd v'
 htop	htop --version
-inetutils	telnet --version | grep inetutils
+inetutils	/bin/ping -c 1 127.0.0.1 && telnet --version | grep inetutils
 init	pidof runsvdir
 iproute2	ip -V && ip -br link
 iptables	iptables -V && iptables-restore --version
@@ -51,7 +51,7 @@ mtd-utils	mkfs.jffs2 -r /etc -o /tmp/jffs2 && mkfs.ubifs -r /etc -m 2048 -e 1269
 musl	/lib/ld-musl-*.so.1 --list /bin/bash | grep libc.so
 nano	nano --version
 ncurses	tput -T xterm colors && infocmp linux
-nginx	nginx -V
+nginx	nginx -t
 openssh	ssh -V && ssh-keygen -q -t ed25519 -N '' -f /tmp/ssh.key && cat /tmp/ssh.key.pub
 openssl	openssl version && echo abc | openssl dgst -sha256 | grep edeaaff3f1774ad2888673770c6d64097e391bc362d7d6fb34982ddf0efd18cb
 pcre2	loads libpcre2-8
@@ -59,7 +59,7 @@ procps-ng	ps --version | grep procps-ng && free && pidof runsvdir
 psmisc	killall -V && pstree 1
 readline	loads libreadline
 sed	sed --version | grep 'GNU sed' && [ "$(echo a | sed s/a/b/)" = b ]
-shadow	passwd -S root && useradd -D
+shadow	passwd -S root && useradd -D && grep '^ENCRYPT_METHOD SHA512' /etc/login.defs
 signify	signify -G -n -p /tmp/signify.pub -s /tmp/signify.sec && cat /tmp/signify.pub
 sqlite3	sqlite3 :memory: 'select sqlite_version(), 1 + 1'
 squashfs-tools	mksquashfs /etc /tmp/squashfs -quiet -no-progress && unsquashfs -l /tmp/squashfs | grep passwd

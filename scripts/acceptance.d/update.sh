@@ -107,6 +107,7 @@ two_systems() {
 	bundle second
 }
 
+tree="$TREE"
 own_tree
 printf '%s\n' image-disk image-update >"$TREE/product/$product/IMAGES"
 
@@ -191,6 +192,23 @@ runs second b
 on_console "update status"
 await "^failed: a" 10
 pass "one that is no system gives way at once"
+type_line poweroff
+await_end 120
+
+cp "$tree/pkg/init/files/boot" "$TREE/pkg/init/files/boot"
+printf '#!/bin/sh\nexit 1\n' >"$TREE/pkg/dropbear/service"
+bundle falls
+start falls
+runs second b
+updates
+restart
+start falls
+await_end 240
+start second
+runs second b
+on_console "update status"
+await "^failed: a" 10
+pass "one with a service that ends at once, again and again, gives way"
 type_line poweroff
 await_end 120
 

@@ -280,7 +280,7 @@ impl Places<'_> {
 
     fn tree(&self) -> Option<Tree> {
         match self.tree {
-            Some(tree) => Tree::find(Some(tree), tree, None).ok(),
+            Some(tree) => Tree::find(Some(tree), &[], None).ok(),
             None => self.settings.tree().ok(),
         }
     }
