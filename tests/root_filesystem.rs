@@ -62,6 +62,25 @@ deploy() {
 }
 
 #[test]
+fn libraries_beside_their_program_are_found_and_a_folder_of_two_names_is_looked_into_once() {
+    for tree in Tree::both() {
+        let tree = with_rootfs(tree).file("product/demo/ROOTFS", "app\n").package(
+            "app",
+            &listed(
+                r#"	ln -s . "$2/usr"
+	library "$@" lib/libc.so
+	ln -s libc.so "$2/lib/ld.so.1"
+	library "$@" lib/libalone.so.1
+	library "$@" opt/app/libown.so.1
+	program "$@" opt/app/app "$2/opt/app/libown.so.1" '-Wl,-rpath,$ORIGIN'"#,
+            )
+            .replace("$NEEDS", ""),
+        );
+        tree.builds("rootfs").logs("rootfs", "deploy", "/lib/libalone.so.1\n");
+    }
+}
+
+#[test]
 fn of_the_libraries_only_what_something_needs_is_in_the_image() {
     for tree in Tree::both() {
         let tree = with_rootfs(tree)

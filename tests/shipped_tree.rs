@@ -207,6 +207,37 @@ fn every_form_of_image_has_the_owners_modes_and_devices_of_the_definitions() {
     }
 }
 
+#[test]
+fn names_beyond_ascii_and_modes_with_a_zero_in_front_are_the_same_in_every_form() {
+    let files = ["pkg/rootfs/entries.sh", "pkg/image-ext4/ext4.sh"];
+    for tree in Tree::both() {
+        let tree = with_rootfs(tree).package(
+            "a",
+            "deploy() {\n\tmkdir -p $2/bin\n\techo x >$2/bin/Fő\n\trootfs_files $2 bin\n\
+             \trootfs_mode $2 bin/Fő 04755 root root\n}\n",
+        );
+        let tree = files.iter().fold(tree, |tree, file| tree.file(file, &shipped(file))).package(
+            "images",
+            "DEPENDS=a\nsource \"$SCRIPTDIR/pkg/rootfs/assemble.sh\"\nsource \"$SCRIPTDIR/pkg/rootfs/entries.sh\"\n\
+             source \"$SCRIPTDIR/pkg/image-ext4/ext4.sh\"\nbuild() {\n\tassemble root definitions a\n\
+             \tmake_archive rpax root definitions >image.tar\n\
+             \tmake_archive newc root definitions >image.cpio\n\
+             \tmake_ext4 root definitions image.ext4\n\
+             \t{ tar -tv --numeric-owner --quoting-style=literal -f image.tar\n\tcpio -tvn --quiet <image.cpio\n\
+             \tdebugfs -R 'ls -l /bin' image.ext4 2>/dev/null; } | grep F | tr -s ' ' | sed 's/^ //'\n}\n",
+        );
+        tree.builds("images").logs(
+            "images",
+            "build",
+            "\
+             -rwsr-xr-x 0/0 2 2020-01-01 00:00 ./bin/Fő\n\
+             -rwsr-xr-x 0 0 0 2 Jan 1 2020 ./bin/Fő\n\
+             13 104755 (1) 0 0 2 1-Jan-2020 00:00 F\\xc5\\x91\n\
+             ",
+        );
+    }
+}
+
 /// A board with a toolchain of this kind, and a program that uses a library with it.
 fn with_toolchain(tree: Tree, kind: &str, settings: &str) -> Tree {
     let target = format!("TARGET={}-linux-test\nTOOLCHAINPKG={kind}\n", std::env::consts::ARCH);
