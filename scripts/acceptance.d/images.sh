@@ -62,9 +62,10 @@ listed() {
 	}' | sort -k 4
 }
 
-# looked_at WHAT: what the booted system sees itself.
+# looked_at WHAT TYPE: what the booted system sees itself, on a root filesystem of that type.
 looked_at() {
 	log_in 240
+	on_console "grep -q '^[^ ]* / $2 ' /proc/mounts"
 	on_console "cd / && stat -c '%A %u/%g %t,%T %n' odd odd/*"
 	tail -c "+$guest_mark" "$guest_log" | grep -aE '^[-bcdl][-rwxsStT]{9} ' | sed "s/'//g; s/ -> .*//" | same "$1 booted"
 	type_line poweroff
@@ -101,24 +102,31 @@ e2fsck -fn "$release/rootfs.ext4" >"$work/e2fsck" 2>&1 || fail "e2fsck: $(cat "$
 pass "ext4: $(tail -n 1 "$work/e2fsck" | sed 's/.*: //')"
 fsck.erofs "$release/rootfs.erofs"
 pass "erofs: $(dump.erofs "$release/rootfs.erofs" | sed -n 's/.*inode count: */inodes: /p')"
-! jffs2dump -c "$release/rootfs.jffs2" 2>&1 | grep -iE 'wrong|error' || fail "jffs2dump does not like it"
-pass "jffs2: $(jffs2dump -c "$release/rootfs.jffs2" | grep -c 'Inode ') nodes"
+jffs2dump -c "$release/rootfs.jffs2" >"$work/jffs2dump" 2>&1 || fail "jffs2dump: $(tail -n 1 "$work/jffs2dump")"
+! grep -iE 'wrong|error' "$work/jffs2dump" || fail "jffs2dump does not like it"
+nodes=$(grep -c 'Inode ' "$work/jffs2dump") || fail "jffs2dump finds nothing in it"
+pass "jffs2: $nodes nodes"
 sgdisk -v "$release/disk.img" | grep 'No problems found' >/dev/null || fail "sgdisk: $(sgdisk -v "$release/disk.img")"
 pass "disk: partitions $(sgdisk -p "$release/disk.img" | awk '/^ +[0-9]/ { printf "%s ", $NF }')"
 
 run=("$release/run" --accel tcg)
-for image in rootfs rootfs.squashfs-zstd rootfs.ext4 rootfs.erofs; do
+while read -r image type; do
 	start_guest "$work/console.log" "${run[@]}" --root "$release/$image"
-	looked_at "$image"
-done
+	looked_at "$image" "$type"
+done <<-END
+	rootfs squashfs
+	rootfs.squashfs-zstd squashfs
+	rootfs.ext4 ext4
+	rootfs.erofs erofs
+END
 start_guest "$work/console.log" "${run[@]}" -- -initrd "$release/rootfs.cpio.gz"
-looked_at rootfs.cpio.gz
+looked_at rootfs.cpio.gz rootfs
 flash "$release/rootfs.jffs2" "root=/dev/mtdblock0 rootfstype=jffs2"
-looked_at rootfs.jffs2
+looked_at rootfs.jffs2 jffs2
 flash "$release/rootfs.ubi" "ubi.mtd=0 root=ubi0:rootfs rootfstype=ubifs"
-looked_at rootfs.ubi
+looked_at rootfs.ubi ubifs
 cp "$release/disk.img" "$work/disk.img"
 start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img"
-looked_at "disk, by the kernel beside it,"
+looked_at "disk, by the kernel beside it," squashfs
 start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img" --firmware
-looked_at "disk, by its firmware,"
+looked_at "disk, by its firmware," squashfs

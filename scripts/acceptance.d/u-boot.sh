@@ -13,5 +13,6 @@ for board in qemu-aarch64 qemu-armv7; do
 	on_console "grep -q 'console=ttyAMA0' /proc/cmdline"
 	type_line poweroff
 	await_end 120
-	echo "pass  $board: $(grep -a -o -m 1 'U-Boot [0-9.]*' "$work/console.log") starts the system"
+	boot_loader=$(grep -a -o -m 1 'U-Boot [0-9.]*' "$work/console.log") || fail "$board: the system started without U-Boot"
+	echo "pass  $board: $boot_loader starts the system"
 done
