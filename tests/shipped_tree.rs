@@ -40,7 +40,7 @@ fn init_files_give_logins_the_clock_dhcp_clients_and_services() {
         );
         assert_eq!(
             tree.deployed("init", "etc/init.conf"),
-            "DHCP_PORTS=\"port0\"\nHWCLOCK=\"yes\"\nMODULES=\"\"\nSERVICES=\"ntpd dhcp-port0\"\n"
+            "DHCP_PORTS=\"port0\"\nHWCLOCK=\"yes\"\nMODULES=\"\"\nNTP_SERVERS=\"\"\nSERVICES=\"ntpd dhcp-port0\"\n"
         );
         assert!(tree.deployed("init", "etc/service/dhcp-port0").contains("-i port0"));
     }
@@ -53,7 +53,7 @@ fn a_product_with_dhcpcd_has_no_other_dhcp_client_and_one_without_a_clock_keeps_
     tree.builds("init");
     assert_eq!(
         tree.deployed("init", "etc/init.conf"),
-        "DHCP_PORTS=\"port0\"\nHWCLOCK=\"no\"\nMODULES=\"tun veth\"\nSERVICES=\"dhcpcd clock\"\n"
+        "DHCP_PORTS=\"port0\"\nHWCLOCK=\"no\"\nMODULES=\"tun veth\"\nNTP_SERVERS=\"\"\nSERVICES=\"dhcpcd clock\"\n"
     );
     let services = ["etc/init.conf", "etc/inittab", "etc/service/clock"];
     let etc: Vec<String> = tree
@@ -71,14 +71,52 @@ fn interfaces_that_a_file_makes_have_files_of_their_own() {
         .file("product/demo/interfaces/port1", "bridge lan\n")
         .file("product/demo/interfaces/lan", "vlan 7 guests\naddress 192.0.2.1/24\n")
         .file("product/demo/interfaces/guests", "bridge lan\n")
-        .file("product/demo/interfaces/nobody", "address 192.0.2.2/24\n");
+        .file("product/demo/interfaces/wlan0", "address 192.0.2.2/24\n");
     tree.builds("init");
     let files: Vec<String> = tree
         .list_deployed("init")
         .into_iter()
         .filter(|path| path.contains("interfaces/") && !path.ends_with('/'))
         .collect();
-    assert_eq!(files, ["etc/interfaces/guests", "etc/interfaces/lan", "etc/interfaces/port1"]);
+    assert_eq!(
+        files,
+        ["etc/interfaces/guests", "etc/interfaces/lan", "etc/interfaces/port1", "etc/interfaces/wlan0"]
+    );
+
+    tree.write("product/demo/interfaces/prot2", "bridge lan\n");
+    tree.write("product/demo/INIT", "DHCP_PORTS=\"port0 guests outside\"\n");
+    tree.mk("-q tiny demo init")
+        .has("/interfaces/prot2 is for no interface: names are port0 to port9, wlan0 to wlan3")
+        .has("DHCP_PORTS names `outside`, which no interface is called")
+        .has("status 1");
+}
+
+#[test]
+fn who_sets_the_clock_from_the_network() {
+    let tree = with_init(Tree::new())
+        .file("product/demo/INIT", "NTP_SERVERS=\"one.example\n\ttwo.example\"\nHWCLOCK=yes\n");
+    tree.builds("init");
+    assert_eq!(
+        tree.deployed("init", "etc/service/ntp"),
+        "#!/bin/sh\nexec ntpd -n -p one.example -p two.example\n"
+    );
+    tree.write("product/demo/INIT", "NTP_SERVERS=one.example\nHWCLOCK=yes\nSERVICES=chrony\n");
+    tree.builds("init");
+    assert!(!tree.list_deployed("init").contains(&"etc/service/ntp".to_owned()));
+    assert!(tree.deployed("init", "etc/init.conf").contains("NTP_SERVERS=\"one.example\""));
+}
+
+#[test]
+fn certificates_are_the_product_s_own_or_those_of_the_machine() {
+    let tree = with_folder(Tree::new(), "pkg/ca-certificates");
+    tree.builds("ca-certificates");
+    assert!(
+        tree.deployed("ca-certificates", "etc/ssl/cert.pem")
+            .contains("-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----")
+    );
+    tree.write("product/demo/cert.pem", "my own\n");
+    tree.builds("ca-certificates");
+    assert_eq!(tree.deployed("ca-certificates", "etc/ssl/cert.pem"), "my own\n");
 }
 
 #[test]
@@ -425,15 +463,17 @@ fn an_image_holds_what_its_configuration_asks_for() {
         .file("product/demo/ROOTFS", "basefiles\ninit\nlinux\n")
         .file("product/demo/INIT", "HWCLOCK=yes\nSERVICES=names\nMODULES=\"nf-nat tun\"\n")
         .file("product/demo/nftables.rules", "flush ruleset\n")
-        .file("product/demo/interfaces/port0", "offload gro off\n")
+        .file("product/demo/interfaces/port0", "offload gro off\nadress 192.0.2.1/24\n")
         .package("linux", "");
     tree.mk("-q tiny demo rootfs")
         .has("service `names` has no program /etc/service/names (enabled, or needed, by: SERVICES)")
         .has("MODULES names `nf-nat`, which the kernel has neither built in nor as a module (is `linux` in ROOTFS?)")
         .has("MODULES names `tun`")
         .has("nftables.rules needs `/bin/nft`, which no package of ROOTFS has")
+        .has("interfaces/port0:2: `adress 192.0.2.1/24` is no line that an interface can have")
         .has("`offload` in interfaces/ needs `/bin/ethtool`, which no package of ROOTFS has")
         .has("status 1");
+    tree.write("product/demo/interfaces/port0", "offload gro off\n# alone\n\naddress 192.0.2.1/24\n");
     tree.write(
         "pkg/linux/build",
         "deploy() {\n\tmkdir -p $2/lib/modules/6 $2/bin $2/etc/service\n\t\

@@ -14,10 +14,24 @@ check_system() {
 	if [ -e "$root/etc/nftables.rules" ]; then
 		has_program "$root" nft nftables.rules || status=1
 	fi
+	check_words "$root"/etc/interfaces/* || status=1
 	if grep -q '^offload' "$root"/etc/interfaces/* 2>/dev/null; then
 		has_program "$root" ethtool "\`offload\` in interfaces/" || status=1
 	fi
 	return $status
+}
+
+# check_words FILE...: whether /lib/init/network understands each line of these.
+check_words() {
+	[ -e "$1" ] || return 0
+	awk '
+		/^[ \t]*(#|$)/ { next }
+		$1 == "address" && $2 ~ "/" { next }
+		$1 == "gateway" && NF > 1 || $1 == "mtu" && $2 ~ /^[0-9]+$/ || $1 == "bridge" && NF > 1 { next }
+		$1 == "offload" && $3 ~ /^(on|off)$/ || $1 == "vlan" && $2 ~ /^[0-9]+$/ && NF > 2 { next }
+		{ sub(".*/etc/", "", FILENAME); print FILENAME ":" FNR ": `" $0 "` is no line that an interface can have"; bad = 1 }
+		END { exit bad }
+	' "$@" >&2
 }
 
 # has_module ROOT NAME: whether the kernel in the image knows it, with `-` and `_` being the same.

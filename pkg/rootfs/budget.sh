@@ -29,6 +29,7 @@ check_budget() {
 	[ -n "$limit" ] && [ "$size" -gt "$limit" ] || return 0
 	{
 		echo "\`$name\` has $(in_units "$size"), which is $(in_units $((size - limit))) more than the $(in_units "$limit") of SIZE_BUDGET"
+		[ -e "$sizes" ] || return 1
 		echo "biggest files, unpacked:"
 		head -n 10 "$sizes" | show_sizes
 		echo "biggest packages, unpacked:"
@@ -50,6 +51,12 @@ check_image_budget() {
 
 sum_sizes() {
 	awk '{ sum += $1 } END { printf "%.0f", sum }'
+}
+
+# in_bytes SIZE: of a number with or without a unit of 1024, such as 128KiB or 1M.
+in_bytes() {
+	local number="${1%B}"
+	numfmt --from=iec "${number%i}"
 }
 
 in_units() {

@@ -10,7 +10,8 @@ bash	bash -c '[[ abc == a* ]] && printf %a 1 && trap : RTMIN && echo "bash $BASH
 btrfs-progs	truncate -s 128M /tmp/btrfs && mkfs.btrfs -q /tmp/btrfs && btrfs check /tmp/btrfs
 busybox	busybox | grep multi-call
 bzip2	echo bzip2 | bzip2 | bunzip2
-chrony	chronyd --version && chronyc --version
+ca-certificates	openssl storeutl -noout -certs /etc/ssl/cert.pem | grep 'Total found: 1[0-9][0-9]'
+chrony	echo "pool 127.0.0.1" >>/etc/chrony.conf && chronyd -p -f /etc/chrony.conf && chronyc --version
 coreutils	stat --version | grep coreutils && [ "$(echo a b | cut -d ' ' -f 2)" = b ] && stdbuf -o L true
 curl	curl -V && curl -s file:///etc/hostname
 dhcpcd	dhcpcd --version

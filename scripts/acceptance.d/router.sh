@@ -50,13 +50,33 @@ make_networks() {
 	client ip link set eth0 up
 }
 
-serve_outside() {
+# serve_names [ARGUMENT...]: names and addresses in the outer network.
+serve_names() {
 	dnsmasq --no-daemon --conf-file=/dev/null --interface=outer --bind-interfaces --no-resolv --no-hosts \
 		--dhcp-range=203.0.113.50,203.0.113.59,1h --dhcp-leasefile="$work/leases" --dhcp-authoritative \
-		--local=/$SERVER/ --address=/$SERVER/$OUTER >"$work/dnsmasq.log" 2>&1 &
+		--local=/$SERVER/ --address=/$SERVER/$OUTER "$@" >>"$work/dnsmasq.log" 2>&1 &
+	names=$!
+}
+
+serve_outside() {
+	serve_names
 	mkdir -p "$work/www"
 	echo hello >"$work/www/hello"
 	busybox httpd -f -vv -p $OUTER:80 -h "$work/www" 2>"$work/httpd.log" &
+}
+
+# serve_time: answers who asks for the time, as NTP has it: seconds since 1900, and what the question had as its own time.
+serve_time() {
+	python3 - $OUTER <<-'END' &
+		import socket, struct, sys, time
+		server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		server.bind((sys.argv[1], 123))
+		while True:
+		    question, client = server.recvfrom(1024)
+		    now = int((time.time() + 2208988800) * 2**32)
+		    head = struct.pack(">BBbbII4s", 4 << 3 | 4, 1, 4, -20, 0, 1, b"LOCL")
+		    server.sendto(head + struct.pack(">Q8sQQ", now, question[40:48], now, now), client)
+	END
 }
 
 # start [RUN ARGUMENT...]: boots the router.
@@ -189,6 +209,13 @@ check_change() {
 	pass "configuration lasts: host key, ssh key, host name, mtu, offloading, names of interfaces"
 	[ "$(on_router date +%Y)" -ge 2040 ] || fail "the time did not last"
 	pass "clock: without HWCLOCK the time goes on from where it was"
+	# The name of the servers is known from now on, and who has it knows the time.
+	kill "$names"
+	serve_names --address=/pool.ntp.org/$OUTER
+	serve_time
+	on_router sv restart /run/service/ntp
+	within 180 "the time comes from the network" on_router "[ \"\$(date +%Y)\" = $(date +%Y) ]"
+	pass "clock: NTP_SERVERS set it"
 	within 60 "the services start" on_router "grep -q second /data/order"
 	on_router factory-reset
 }
