@@ -71,6 +71,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(Error::new(Kind::Usage, "`mk shell` opens a room; it does not go with `--rooms never`"));
     }
     let store = settings.store()?;
+    let server = RoomServer::start()?;
+    server.check(&store.temporary()?.folder("probe")?)?;
     let only = [options.package.clone()];
     let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
     let place = loaded.place(&options.package)?;
@@ -81,11 +83,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let plan = planner.plan()?;
-    let server = RoomServer::start()?;
     let workshop = Workshop::new(settings, &store, &loaded.places)?;
-    server
-        .probe(&workshop.temporary.folder("probe")?)
-        .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;
