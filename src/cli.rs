@@ -5,11 +5,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command;
 use crate::config::{Format, Rooms, Settings};
 use crate::error::{Error, Result, distance, nearest};
+use crate::evaluate::quote;
 use crate::layout::Workspace;
 use crate::tokens::Tokens;
 
@@ -349,8 +351,10 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Some(near) => error.hint(format!("did you mean the command `{near}`?")),
         None => error,
     };
-    match Cli::try_parse_from(arguments) {
-        Ok(cli) => carry_out(cli, broken_jobserver).map_err(|error| match &board {
+    let parsed = definition().try_get_matches_from(arguments);
+    let parsed = parsed.and_then(|words| Ok((again(&words), Cli::from_arg_matches(&words)?)));
+    match parsed {
+        Ok((again, cli)) => carry_out(cli, again, broken_jobserver).map_err(|error| match &board {
             Some(board) if error.message.starts_with(&format!("unknown board `{board}`")) => meant(error),
             _ => error,
         }),
@@ -358,7 +362,20 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
     }
 }
 
-fn carry_out(cli: Cli, broken_jobserver: Option<Error>) -> Result<()> {
+/// How `mk` is called again for the same tree, workspace and store: with what was typed, the environment being the same.
+fn again(words: &ArgMatches) -> String {
+    let mut line = "mk".to_owned();
+    for (name, option) in [("tree", "-t"), ("workspace", "-C"), ("store", "--store")] {
+        if let (Some(ValueSource::CommandLine), Some(path)) =
+            (words.value_source(name), words.get_one::<PathBuf>(name))
+        {
+            line.push_str(&format!(" {option} {}", quote(&path.to_string_lossy())));
+        }
+    }
+    line
+}
+
+fn carry_out(cli: Cli, again: String, broken_jobserver: Option<Error>) -> Result<()> {
     let Options {
         tree,
         workspace,
@@ -383,6 +400,7 @@ fn carry_out(cli: Cli, broken_jobserver: Option<Error>) -> Result<()> {
             Some(store) => store,
             None => Settings::default_store(&environment)?,
         },
+        again,
         jobs: Settings::jobs(jobs.as_deref())?,
         keep_going,
         offline,

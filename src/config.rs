@@ -39,6 +39,8 @@ pub struct Settings {
     pub workspace: Workspace,
     /// `--store`, `MK_STORE`, or the user's cache folder.
     pub store: PathBuf,
+    /// How `mk` is called again for the same tree, workspace and store: with the options that named these, if any did.
+    pub again: String,
     /// Most steps and compilers at once.
     pub jobs: usize,
     /// Whether to go on after a failure.

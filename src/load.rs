@@ -33,6 +33,8 @@ pub struct Loaded {
     pub board: String,
     /// The product's name.
     pub product: String,
+    /// How `mk` is called again; see [`Settings`].
+    pub again: String,
     /// Where it is built.
     pub build_root: BuildRoot,
     /// Configuration places, most specific first.
@@ -92,7 +94,9 @@ impl Loaded {
             );
             match nearest(name, self.graph.packages.iter().map(|recipe| recipe.name.as_str())) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("`mk plan {} {}` lists them", self.board, self.product)),
+                None => {
+                    error.hint(format!("`{} plan {} {}` lists them", self.again, self.board, self.product))
+                }
             }
         })
     }
@@ -481,6 +485,7 @@ fn read_how(
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),
+        again: settings.again.clone(),
         board: board.to_owned(),
         product: product.to_owned(),
         listed: places.each_ref().map(|place| listed(place)),

@@ -80,6 +80,25 @@ fn what_cannot_be_booted_is_told_with_what_helps() {
 }
 
 #[test]
+fn a_command_that_a_hint_shows_goes_to_the_tree_the_workspace_and_the_store_that_were_typed() {
+    let tree = Tree::new().package("a", "build() { false; }\n");
+    let [folder, work, store] =
+        ["tree", "work space", "other"].map(|name| tree.at(name).display().to_string());
+    fs_err::create_dir(&work).unwrap();
+    tree.mk_words(&["-q", "tiny", "demo", "a"]).has("! hint: `mk shell tiny demo a` opens a shell");
+    let ran = tree.mk_words(&["-t", &folder, "-qC", &work, "tiny", "demo", "a", "--store", &store]);
+    ran.has("! hint: `mk -t /tree -C '/work space' --store /other shell tiny demo a` opens a shell");
+    let hint = ran.stderr.lines().find_map(|line| line.strip_prefix("hint: `mk ")).unwrap();
+    let mut pasted = tree.command(&[]);
+    pasted.env_remove("MK_TREE").env_remove("MK_STORE");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{} {} </dev/null", harness::MK, hint.split('`').next().unwrap())]);
+    shell.env_clear().envs(pasted.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    tree.run(shell.current_dir(tree.at("workspace"))).has("! note: in the folders of the failed build");
+    tree.mk_words(&["log", "another", "-C", &work]).has("! hint: `mk -C '/work space' log --list` lists logs");
+}
+
+#[test]
 fn a_tree_that_is_not_there_is_told() {
     let tree = Tree::new();
     let place = tree.at("none").to_string_lossy().into_owned();

@@ -205,7 +205,7 @@ impl Bench<'_> {
             old.evaluated.sources.iter().find_map(|path| path.strip_prefix("pkg").ok()?.parent()?.to_str());
         if let (Some(leader), false) = (leader, text.lines().any(|line| line.starts_with("VERSION="))) {
             return Err(Error::new(Kind::Usage, format!("its version is that of `{leader}`"))
-                .hint(format!("`mk bump {leader}` moves both")));
+                .hint(format!("`{} bump {leader}` moves both", self.settings.again)));
         }
         let sums: Vec<String> =
             old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();

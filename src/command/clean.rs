@@ -477,7 +477,10 @@ fn offer(settings: &Settings, found: &Found) -> Result<()> {
     rows.push(vec!["--all".to_owned(), items.to_string(), units::size(bytes), "all of that".to_owned()]);
     output::data(&output::table(&rows))?;
     if !settings.quiet {
-        report::note("nothing was removed; the store of results is cleaned by `mk gc`");
+        report::note(&format!(
+            "nothing was removed; the store of results is cleaned by `{} gc`",
+            settings.again
+        ));
     }
     Ok(())
 }

@@ -110,7 +110,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         );
         return Err(match crate::error::nearest(package.as_str(), known.iter().map(String::as_str)) {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
-            _ => error.hint("`mk log --list` lists logs"),
+            _ => error.hint(format!("`{} log --list` lists logs", settings.again)),
         });
     }
     if settings.format == Format::Json {

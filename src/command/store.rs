@@ -141,6 +141,6 @@ fn verify(settings: &Settings, store: &Store, remove: bool) -> Result<()> {
     Err(if remove {
         error.hint("they were removed; the next build makes them again")
     } else {
-        error.hint("`mk store verify --remove` removes them")
+        error.hint(format!("`{} store verify --remove` removes them", settings.again))
     })
 }
