@@ -95,7 +95,8 @@ fn a_command_that_a_hint_shows_goes_to_the_tree_the_workspace_and_the_store_that
     shell.args(["-c", &format!("{} {} </dev/null", harness::MK, hint.split('`').next().unwrap())]);
     shell.env_clear().envs(pasted.get_envs().filter_map(|(name, value)| Some((name, value?))));
     tree.run(shell.current_dir(tree.at("workspace"))).has("! note: in the folders of the failed build");
-    tree.mk_words(&["log", "another", "-C", &work]).has("! hint: `mk -C '/work space' log --list` lists logs");
+    tree.mk_words(&["log", "another", "-C", &work])
+        .has("! hint: `mk -C '/work space' log --list` lists logs");
 }
 
 #[test]
@@ -136,13 +137,42 @@ fn names_that_are_no_names_are_refused() {
 #[test]
 fn too_few_words_and_unknown_options_are_errors_of_usage() {
     let tree = Tree::new();
-    tree.mk("").has("status 2");
+    tree.mk("").has("Usage: mk [OPTIONS] BOARD PRODUCT").has("\nCommands:\n").has("status 2");
+    // The environment names the tree, the store, a number of jobs and rooms: no need to.
+    for (line, usage) in [
+        ("list", "mk list [OPTIONS] <WHAT>"),
+        ("store verify x", "mk store verify [OPTIONS]"),
+        ("doctor --what", "mk doctor [OPTIONS] [BOARD] [PRODUCT] [PACKAGES]..."),
+        ("tiny", "mk build [OPTIONS] <BOARD> <PRODUCT> [PACKAGES]..."),
+    ] {
+        tree.mk(line).has(&format!("!   Usage: {usage}\n")).has("status 2");
+    }
+    tree.mk("gc --older-than x")
+        .has("! error: invalid value `x` for `--older-than <DAYS>`: it takes a whole number\n");
     tree.mk("tiny").has("PRODUCT").has("status 2");
     tree.mk("--kepe-going tiny demo")
         .has("! error: unexpected argument `--kepe-going` found")
         .has("--keep-going")
+        .has("!   Usage: mk build [OPTIONS] <BOARD> <PRODUCT> [PACKAGES]...\n")
         .has("status 2");
     tree.mk("--rooms perhaps tiny demo").has("perhaps").has("auto, always, never").has("status 2");
+    let tree = tree.env("MK_ROOMS", "perhaps");
+    tree.mk("plan tiny demo").has("! error: MK_ROOMS: invalid value `perhaps` for `--rooms <WHEN>`");
+    tree.mk("plan tiny demo --rooms x").has("! error: invalid value `x` for `--rooms <WHEN>`");
+}
+
+#[test]
+fn who_asks_for_help_by_a_word_gets_it() {
+    let tree = Tree::new().board("help").package("a", "");
+    for (asked, option) in
+        [("help", "--help"), ("help plan", "plan --help"), ("help store list", "store list --help")]
+    {
+        let ran = tree.mk(asked);
+        ran.is(&tree.mk(option).text());
+        assert_eq!(ran.status, 0);
+    }
+    tree.mk("plan help demo a").has("build  a");
+    tree.mk("help demo -n a").has("build  a");
 }
 
 #[test]
@@ -155,7 +185,7 @@ fn a_number_of_jobs_is_a_number_from_one() {
     }
     tree.mk("-j 4096 plan tiny demo a").has("build  a");
     let tree = tree.env("MK_JOBS", "none");
-    tree.mk("plan tiny demo a").has("`none` is no number of jobs").has("status 2");
+    tree.mk("plan tiny demo a").has("! error: MK_JOBS: `none` is no number of jobs").has("status 2");
 }
 
 #[test]
