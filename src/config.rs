@@ -103,6 +103,16 @@ impl Settings {
         Tree::find(self.tree.as_deref(), &places, program.as_deref())
     }
 
+    /// Opens the shared store for a command that looks at what is in it, and makes none.
+    pub fn existing_store(&self) -> Result<Store> {
+        if !self.store.join("format").exists() {
+            let text = format!("there is no store in `{}`", self.store.display());
+            return Err(Error::new(Kind::Usage, text)
+                .hint("the first build makes one; --store or MK_STORE names another"));
+        }
+        self.store()
+    }
+
     /// Opens the shared store.
     pub fn store(&self) -> Result<Store> {
         Store::open(&self.store)

@@ -150,6 +150,25 @@ fn unreadable(what: &str, error: &std::io::Error) -> Option<Error> {
         .then(|| Error::new(Kind::Host, text).hint(READABLE))
 }
 
+/// Packages of the tree: folders of `pkg/` that hold a recipe, or cannot be looked into, which is told when they are read.
+pub fn packages(tree: &Tree) -> Vec<PackageName> {
+    folders(&tree.packages())
+        .iter()
+        .filter_map(|name| PackageName::new(name).ok())
+        .filter(|name| is_package(tree, name.as_str()).unwrap_or(true))
+        .collect()
+}
+
+/// An error for a name that is no package of the tree.
+pub fn unknown_package(tree: &Tree, name: &str) -> Error {
+    if tree.package(name).is_dir() {
+        let text = format!("unknown package `{name}`: `pkg/{name}` has no file `build`");
+        return Error::new(Kind::Usage, text).hint("a package's recipe is the file `build` in its folder");
+    }
+    let known: Vec<String> = packages(tree).iter().map(ToString::to_string).collect();
+    unknown("package", name, &format!("pkg/{name}/build"), &known)
+}
+
 /// An error for a name that is not among those there are: looked-for path, list, nearest.
 pub fn unknown(what: &str, name: &str, looked: &str, known: &[String]) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {what} `{name}`: there is no `{looked}`"));
@@ -238,12 +257,7 @@ pub fn load_but(
     for name in only {
         let name = PackageName::new(name)?;
         if !is_package(&tree, name.as_str())? {
-            return Err(unknown(
-                "package",
-                name.as_str(),
-                &format!("pkg/{name}/build"),
-                &folders(&tree.packages()),
-            ));
+            return Err(unknown_package(&tree, name.as_str()));
         }
         goals.push(name);
     }

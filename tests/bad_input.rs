@@ -100,6 +100,43 @@ fn a_command_that_a_hint_shows_goes_to_the_tree_the_workspace_and_the_store_that
 }
 
 #[test]
+fn what_is_no_package_is_told_as_what_it_is() {
+    let tree = Tree::new().package("zlib", "").file("pkg/zlob/file", "").file("pkg/a b/build", "");
+    for command in ["tiny demo zlob", "show tiny demo zlob VERSION", "check-update zlob", "lint zlob"] {
+        tree.mk(command).is("
+            ! error: unknown package `zlob`: `pkg/zlob` has no file `build`
+            ! hint: a package's recipe is the file `build` in its folder
+            status 2
+        ");
+    }
+    tree.mk("plan tiny demo zlub").has("!   there are: zlib\n");
+    tree.builds("zlib").mk("clean zlub").has("!   there are: zlib, zlob\n");
+    tree.mk(&format!("plan tiny demo {}", "x".repeat(201))).has("! hint: names have at most 200 characters");
+    assert_eq!(tree.mk("check-update").status, 0);
+}
+
+#[test]
+fn commands_that_look_into_a_store_make_none() {
+    let tree = Tree::new();
+    for command in ["store list", "store verify", "gc"] {
+        tree.mk(command).is("
+            ! error: there is no store in `/store`
+            ! hint: the first build makes one; --store or MK_STORE names another
+            status 2
+        ");
+        assert!(!tree.at("store").exists());
+    }
+}
+
+#[test]
+fn what_has_no_source_cannot_be_bumped_in_one_way() {
+    let tree = Tree::new().package("a", "VERSION=1\n");
+    for command in ["bump a", "bump a 2"] {
+        tree.mk(command).is("! error: a: it has no source\nstatus 2\n");
+    }
+}
+
+#[test]
 fn a_tree_that_is_not_there_is_told() {
     let tree = Tree::new();
     let place = tree.at("none").to_string_lossy().into_owned();

@@ -146,9 +146,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 fn check_known(settings: &Settings, packages: &[PackageName]) -> Result<()> {
     let Ok(tree) = settings.tree() else { return Ok(()) };
     let mut known = load::folders(&tree.packages());
+    known.retain(|name| PackageName::new(name).is_ok());
     for root in settings.workspace.build_roots()? {
         known.extend(super::build::used(&root).keys().map(ToString::to_string));
     }
+    known.sort();
+    known.dedup();
     match packages.iter().find(|name| !known.iter().any(|known| known == name.as_str())) {
         Some(name) => Err(load::unknown("package", name.as_str(), &format!("pkg/{name}/build"), &known)),
         None => Ok(()),

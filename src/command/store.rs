@@ -30,7 +30,7 @@ enum Command {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
-    let store = settings.store()?;
+    let store = settings.existing_store()?;
     match options.command {
         Command::List => list(settings, &store),
         Command::Verify { remove } => verify(settings, &store, remove),
