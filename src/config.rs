@@ -105,7 +105,11 @@ impl Settings {
 
     /// Opens the shared store for a command that looks at what is in it, and makes none.
     pub fn existing_store(&self) -> Result<Store> {
-        if !self.store.join("format").exists() {
+        let nothing = match self.store.read_dir() {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if nothing {
             let text = format!("there is no store in `{}`", self.store.display());
             return Err(Error::new(Kind::Usage, text)
                 .hint("the first build makes one; --store or MK_STORE names another"));

@@ -212,7 +212,9 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
                     .at(format!("product/{product}/BOARDS lists: {}", boards.join(", ")));
             return Err(match nearest(board, boards.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
+                None => {
+                    error.hint(format!("a line `{board}` in `product/{product}/BOARDS` says that it does"))
+                }
             });
         }
     }

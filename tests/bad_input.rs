@@ -137,6 +137,24 @@ fn what_has_no_source_cannot_be_bumped_in_one_way() {
 }
 
 #[test]
+fn an_empty_word_is_no_package_also_when_nothing_is_to_be_done() {
+    let tree = Tree::new().package("release-tiny", "");
+    tree.builds("").builds("");
+    tree.mk_words(&["tiny", "demo", ""]).has("! error: `` cannot be the name of a package").has("status 2");
+}
+
+#[test]
+fn a_board_that_a_product_does_not_list_is_told_with_the_line_that_lists_it() {
+    let tree = Tree::new().board("other").file("product/demo/BOARDS", "tiny\n");
+    tree.mk("plan other demo").is("
+        ! error: product `demo` does not support board `other`
+        !   product/demo/BOARDS lists: tiny
+        ! hint: a line `other` in `product/demo/BOARDS` says that it does
+        status 2
+    ");
+}
+
+#[test]
 fn a_tree_that_is_not_there_is_told() {
     let tree = Tree::new();
     let place = tree.at("none").to_string_lossy().into_owned();

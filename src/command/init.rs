@@ -50,7 +50,9 @@ disable=SC1090,SC1091
     ),
     (
         "board/@BOARD@/TOOLCHAIN",
-        "# What every recipe may know of the board. TARGET begins the names of the compiler and its kin: this machine's own, or
+        "# A board to begin with
+
+# What every recipe may know of it. TARGET begins the names of the compiler and its kin: this machine's own, or
 # with a cross toolchain among the packages those of that one, as in `aarch64-linux-musl`.
 @TARGET@
 ",
