@@ -35,6 +35,7 @@ fn generated(packages: usize) -> (tempfile::TempDir, Settings) {
     let folder = tempfile::tempdir().unwrap();
     Graph::new(Shape::Random, packages, 1).write(folder.path(), 0);
     let settings = Settings {
+        again: "mk".to_owned(),
         tree: Some(folder.path().join("tree")),
         workspace: Workspace::new(folder.path()).unwrap(),
         store: folder.path().join("store"),

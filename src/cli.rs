@@ -5,12 +5,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::command;
 use crate::config::{Format, Rooms, Settings};
-use crate::error::{Error, Result, distance, nearest};
+use crate::error::{Error, Kind, Result, distance, nearest};
+use crate::evaluate::quote;
 use crate::layout::Workspace;
+use crate::output;
 use crate::tokens::Tokens;
 
 /// Builds embedded Linux systems from a tree of plain bash recipes.
@@ -296,7 +300,7 @@ pub fn definition() -> clap::Command {
 }
 
 /// Puts `build` in front where the first word is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`. Options before
-/// that word are then its own as well, but for those that ask what `mk` is. Also that word, which is taken for a board.
+/// that word are then its own as well, but for those that ask what `mk` is. Also that word, which is taken for a board. `help` and the names of a command, or nothing, ask for its help.
 fn with_command(arguments: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let definition = definition();
     let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());
@@ -315,6 +319,12 @@ fn with_command(arguments: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let mut at = 1;
     while at < result.len() {
         let word = result[at].to_string_lossy().into_owned();
+        if word == "help" && result.get(at + 1).is_none_or(|next| definition.find_subcommand(next).is_some())
+        {
+            result.remove(at);
+            result.push("--help".into());
+            break;
+        }
         if ["-h", "--help", "-V", "--version"].contains(&&*word) {
             break;
         }
@@ -349,16 +359,52 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
         Some(near) => error.hint(format!("did you mean the command `{near}`?")),
         None => error,
     };
-    match Cli::try_parse_from(arguments) {
-        Ok(cli) => carry_out(cli, broken_jobserver).map_err(|error| match &board {
+    let parsed = definition().try_get_matches_from(&arguments);
+    let parsed = parsed.and_then(|words| Ok((Cli::from_arg_matches(&words)?, words)));
+    match parsed {
+        Ok((cli, words)) => carry_out(cli, &words, broken_jobserver).map_err(|error| match &board {
             Some(board) if error.message.starts_with(&format!("unknown board `{board}`")) => meant(error),
             _ => error,
         }),
-        Err(error) => command::usage(&error).map_err(meant),
+        Err(error) if error.kind() == ErrorKind::MissingSubcommand && board.is_none() => {
+            output::data(&definition().render_help().to_string())?;
+            Err(Error::new(Kind::Told(Kind::Usage.exit_code()), ""))
+        }
+        Err(error) => {
+            command::usage(&error, definition()).map_err(|told| meant(of_variable(told, &error, &arguments)))
+        }
     }
 }
 
-fn carry_out(cli: Cli, broken_jobserver: Option<Error>) -> Result<()> {
+/// How `mk` is called again for the same tree, workspace and store: with what was typed, the environment being the same.
+fn again(words: &ArgMatches) -> String {
+    let mut line = "mk".to_owned();
+    for (name, option) in [("tree", "-t"), ("workspace", "-C"), ("store", "--store")] {
+        if let (Some(ValueSource::CommandLine), Some(path)) =
+            (words.value_source(name), words.get_one::<PathBuf>(name))
+        {
+            line.push_str(&format!(" {option} {}", quote(&path.to_string_lossy())));
+        }
+    }
+    line
+}
+
+/// Names the variable that a value which makes no sense comes from, where it was not typed.
+fn of_variable(told: Error, error: &clap::Error, typed: &[OsString]) -> Error {
+    let Some(ContextValue::String(option)) = error.get(ContextKind::InvalidArg) else { return told };
+    let option = option.split(' ').next().unwrap_or_default();
+    if typed.iter().any(|word| word.to_string_lossy().starts_with(option)) {
+        return told;
+    }
+    let definition = definition();
+    let long = option.strip_prefix("--");
+    match definition.get_arguments().find(|known| known.get_long() == long).and_then(clap::Arg::get_env) {
+        Some(name) => told.context(name.to_string_lossy()),
+        None => told,
+    }
+}
+
+fn carry_out(cli: Cli, words: &ArgMatches, broken_jobserver: Option<Error>) -> Result<()> {
     let Options {
         tree,
         workspace,
@@ -383,7 +429,11 @@ fn carry_out(cli: Cli, broken_jobserver: Option<Error>) -> Result<()> {
             Some(store) => store,
             None => Settings::default_store(&environment)?,
         },
-        jobs: Settings::jobs(jobs.as_deref())?,
+        again: again(words),
+        jobs: Settings::jobs(jobs.as_deref()).map_err(|error| match words.value_source("jobs") {
+            Some(ValueSource::EnvVariable) => error.context("MK_JOBS"),
+            _ => error,
+        })?,
         keep_going,
         offline,
         rooms,

@@ -39,6 +39,8 @@ pub struct Settings {
     pub workspace: Workspace,
     /// `--store`, `MK_STORE`, or the user's cache folder.
     pub store: PathBuf,
+    /// How `mk` is called again for the same tree, workspace and store: with the options that named these, if any did.
+    pub again: String,
     /// Most steps and compilers at once.
     pub jobs: usize,
     /// Whether to go on after a failure.
@@ -99,6 +101,20 @@ impl Settings {
         let mut places = vec![self.workspace.root().to_owned()];
         places.extend(std::env::current_dir().ok().filter(|here| *here != places[0]));
         Tree::find(self.tree.as_deref(), &places, program.as_deref())
+    }
+
+    /// Opens the shared store for a command that looks at what is in it, and makes none.
+    pub fn existing_store(&self) -> Result<Store> {
+        let nothing = match self.store.read_dir() {
+            Ok(mut entries) => entries.next().is_none(),
+            Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        };
+        if nothing {
+            let text = format!("there is no store in `{}`", self.store.display());
+            return Err(Error::new(Kind::Usage, text)
+                .hint("the first build makes one; --store or MK_STORE names another"));
+        }
+        self.store()
     }
 
     /// Opens the shared store.

@@ -82,9 +82,9 @@ fn render(failure: &Failure, root: &Path, look: bool) -> String {
     out
 }
 
-/// The hint on how to get into the room of a package.
-pub fn shell_hint(board: &str, product: &str, package: &str) -> String {
-    format!("`mk shell {board} {product} {package}` opens a shell in its room")
+/// The hint on how to get into the room of a package. `again`: how `mk` is called for it.
+pub fn shell_hint(again: &str, board: &str, product: &str, package: &str) -> String {
+    format!("`{again} shell {board} {product} {package}` opens a shell in its room")
 }
 
 /// What failed, after the package's name.

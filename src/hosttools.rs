@@ -76,7 +76,10 @@ pub fn remedies(tools: &[&str]) -> Vec<String> {
     let unknown: Vec<&str> =
         tools.iter().copied().filter(|tool| distribution.package(tool).is_none()).collect();
     if !unknown.is_empty() {
-        let search = distribution.search();
+        let search = match unknown[..] {
+            [tool] => distribution.search().replace("NAME", tool.rsplit('/').next().unwrap_or(tool)),
+            _ => distribution.search().to_owned(),
+        };
         lines.push(format!(
             "it is not known here which package holds `{}`; try `{search}`",
             unknown.join("`, `")

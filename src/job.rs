@@ -229,7 +229,7 @@ impl<'a> Job<'a> {
         if prepared { self.prepare(place) } else { self.provide(place).map(drop) }
     }
 
-    /// The nodes of the schedule: three for each package that is not reused.
+    /// The nodes of the schedule: three for each package that is not reused, but for an archive that nobody needs.
     ///
     /// A package of which it is not sure that it is built is fetched early, since that can be slow, but prepared only when
     /// it is sure: when all that it needs is there.
@@ -245,9 +245,12 @@ impl<'a> Job<'a> {
             let built: Vec<NodeId> =
                 self.loaded.graph.needs[place].iter().filter_map(|&need| last[need]).collect();
             let mut before = built.clone();
-            if recipe.source.is_some() {
-                nodes.push(Node { package: place, work: Work::Fetch, weight: 0.0, needs: Vec::new() });
-                let mut needs = vec![nodes.len() - 1];
+            if let Some(source) = &recipe.source {
+                let mut needs = Vec::new();
+                if !self.needs_no_archive(recipe, source) {
+                    nodes.push(Node { package: place, work: Work::Fetch, weight: 0.0, needs: Vec::new() });
+                    needs.push(nodes.len() - 1);
+                }
                 if planned.action == Action::Maybe {
                     needs.extend(&built);
                 }

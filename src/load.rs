@@ -33,6 +33,8 @@ pub struct Loaded {
     pub board: String,
     /// The product's name.
     pub product: String,
+    /// How `mk` is called again; see [`Settings`].
+    pub again: String,
     /// Where it is built.
     pub build_root: BuildRoot,
     /// Configuration places, most specific first.
@@ -92,7 +94,9 @@ impl Loaded {
             );
             match nearest(name, self.graph.packages.iter().map(|recipe| recipe.name.as_str())) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("`mk plan {} {}` lists them", self.board, self.product)),
+                None => {
+                    error.hint(format!("`{} plan {} {}` lists them", self.again, self.board, self.product))
+                }
             }
         })
     }
@@ -146,6 +150,25 @@ fn unreadable(what: &str, error: &std::io::Error) -> Option<Error> {
         .then(|| Error::new(Kind::Host, text).hint(READABLE))
 }
 
+/// Packages of the tree: folders of `pkg/` that hold a recipe, or cannot be looked into, which is told when they are read.
+pub fn packages(tree: &Tree) -> Vec<PackageName> {
+    folders(&tree.packages())
+        .iter()
+        .filter_map(|name| PackageName::new(name).ok())
+        .filter(|name| is_package(tree, name.as_str()).unwrap_or(true))
+        .collect()
+}
+
+/// An error for a name that is no package of the tree.
+pub fn unknown_package(tree: &Tree, name: &str) -> Error {
+    if tree.package(name).is_dir() {
+        let text = format!("unknown package `{name}`: `pkg/{name}` has no file `build`");
+        return Error::new(Kind::Usage, text).hint("a package's recipe is the file `build` in its folder");
+    }
+    let known: Vec<String> = packages(tree).iter().map(ToString::to_string).collect();
+    unknown("package", name, &format!("pkg/{name}/build"), &known)
+}
+
 /// An error for a name that is not among those there are: looked-for path, list, nearest.
 pub fn unknown(what: &str, name: &str, looked: &str, known: &[String]) -> Error {
     let error = Error::new(Kind::Usage, format!("unknown {what} `{name}`: there is no `{looked}`"));
@@ -189,7 +212,9 @@ pub fn check_board_and_product(tree: &Tree, board: &str, product: &str) -> Resul
                     .at(format!("product/{product}/BOARDS lists: {}", boards.join(", ")));
             return Err(match nearest(board, boards.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error,
+                None => {
+                    error.hint(format!("a line `{board}` in `product/{product}/BOARDS` says that it does"))
+                }
             });
         }
     }
@@ -234,12 +259,7 @@ pub fn load_but(
     for name in only {
         let name = PackageName::new(name)?;
         if !is_package(&tree, name.as_str())? {
-            return Err(unknown(
-                "package",
-                name.as_str(),
-                &format!("pkg/{name}/build"),
-                &folders(&tree.packages()),
-            ));
+            return Err(unknown_package(&tree, name.as_str()));
         }
         goals.push(name);
     }
@@ -481,6 +501,7 @@ fn read_how(
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),
+        again: settings.again.clone(),
         board: board.to_owned(),
         product: product.to_owned(),
         listed: places.each_ref().map(|place| listed(place)),

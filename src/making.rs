@@ -472,7 +472,7 @@ impl Job<'_> {
         if failure.kept.is_some() && self.in_rooms {
             let (board, product) = (&self.loaded.board, &self.loaded.product);
             let package = self.recipe(place).name.as_str();
-            failure.hints.push(crate::failure::shell_hint(board, product, package));
+            failure.hints.push(crate::failure::shell_hint(&self.loaded.again, board, product, package));
         }
         Trouble::Failed(failure, kind)
     }

@@ -29,10 +29,20 @@ impl PackageName {
     }
 }
 
+/// Most characters of a name: with what is put around it, it is to be one of a file.
+const LONGEST: usize = 200;
+
 /// Refuses what cannot be the name of a `what` (package, board, product).
 pub fn check(what: &str, text: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-@".contains(c);
-    if text.is_empty() || text.starts_with(['.', '-']) || !text.chars().all(plain) || text.len() > 200 {
+    if text.len() > LONGEST {
+        return Err(Error::new(
+            Kind::Usage,
+            format!("`{}` is too long for the name of a {what}", text.escape_debug()),
+        )
+        .hint(format!("names have at most {LONGEST} characters")));
+    }
+    if text.is_empty() || text.starts_with(['.', '-']) || !text.chars().all(plain) {
         return Err(Error::new(
             Kind::Usage,
             format!("`{}` cannot be the name of a {what}", text.escape_debug()),

@@ -167,6 +167,12 @@ impl RoomServer {
         }
     }
 
+    /// The same as an error, for what does not go without rooms.
+    pub fn check(&self, scratch: &Path) -> Result<()> {
+        self.probe(scratch)
+            .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))
+    }
+
     /// Tries a room with an overlay in `scratch`, an existing host folder on the store's file system, which is left as
     /// it was. The `Err` says why this machine refuses.
     pub fn probe(&self, scratch: &Path) -> std::result::Result<(), String> {

@@ -12,19 +12,24 @@ use crate::key::{self};
 use crate::making::FAILED_STEP;
 use crate::names::Step;
 use crate::plan::Action;
-use crate::recipe::Source;
+use crate::recipe::{Recipe, Source};
 use crate::room::Mount;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
 use crate::unpack;
 
 impl Job<'_> {
-    /// Gets the archive, unless its unpacked source is in the store already and steps do not ask for the archive itself.
+    /// Whether the archive's unpacked source is in the store already and steps do not ask for the archive itself.
+    pub(crate) fn needs_no_archive(&self, recipe: &Recipe, source: &Source) -> bool {
+        let asked = || self.planner.ingredients.reachable(recipe).contains("PKGDOWNLOADDIR");
+        self.unpacked(source).is_some() && !asked()
+    }
+
+    /// Gets the archive, unless it is not needed.
     pub(crate) fn fetch(&self, place: usize) -> Worked<()> {
         let recipe = self.recipe(place);
         let Some(source) = &recipe.source else { return Ok(()) };
-        let asked = || self.planner.ingredients.reachable(recipe).contains("PKGDOWNLOADDIR");
-        if self.unpacked(source).is_some() && !asked() {
+        if self.needs_no_archive(recipe, source) {
             return Ok(());
         }
         let urls: Vec<String> = source.urls.iter().map(|url| fetch::archive_url(url, &source.file)).collect();

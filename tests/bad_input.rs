@@ -80,6 +80,81 @@ fn what_cannot_be_booted_is_told_with_what_helps() {
 }
 
 #[test]
+fn a_command_that_a_hint_shows_goes_to_the_tree_the_workspace_and_the_store_that_were_typed() {
+    let tree = Tree::new().package("a", "build() { false; }\n");
+    let [folder, work, store] =
+        ["tree", "work space", "other"].map(|name| tree.at(name).display().to_string());
+    fs_err::create_dir(&work).unwrap();
+    tree.mk_words(&["-q", "tiny", "demo", "a"]).has("! hint: `mk shell tiny demo a` opens a shell");
+    let ran = tree.mk_words(&["-t", &folder, "-qC", &work, "tiny", "demo", "a", "--store", &store]);
+    ran.has("! hint: `mk -t /tree -C '/work space' --store /other shell tiny demo a` opens a shell");
+    let hint = ran.stderr.lines().find_map(|line| line.strip_prefix("hint: `mk ")).unwrap();
+    let mut pasted = tree.command(&[]);
+    pasted.env_remove("MK_TREE").env_remove("MK_STORE");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", &format!("{} {} </dev/null", harness::MK, hint.split('`').next().unwrap())]);
+    shell.env_clear().envs(pasted.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    tree.run(shell.current_dir(tree.at("workspace"))).has("! note: in the folders of the failed build");
+    tree.mk_words(&["log", "another", "-C", &work])
+        .has("! hint: `mk -C '/work space' log --list` lists logs");
+}
+
+#[test]
+fn what_is_no_package_is_told_as_what_it_is() {
+    let tree = Tree::new().package("zlib", "").file("pkg/zlob/file", "").file("pkg/a b/build", "");
+    for command in ["tiny demo zlob", "show tiny demo zlob VERSION", "check-update zlob", "lint zlob"] {
+        tree.mk(command).is("
+            ! error: unknown package `zlob`: `pkg/zlob` has no file `build`
+            ! hint: a package's recipe is the file `build` in its folder
+            status 2
+        ");
+    }
+    tree.mk("plan tiny demo zlub").has("!   there are: zlib\n");
+    tree.builds("zlib").mk("clean zlub").has("!   there are: zlib, zlob\n");
+    tree.mk(&format!("plan tiny demo {}", "x".repeat(201))).has("! hint: names have at most 200 characters");
+    assert_eq!(tree.mk("check-update").status, 0);
+}
+
+#[test]
+fn commands_that_look_into_a_store_make_none() {
+    let tree = Tree::new();
+    for command in ["store list", "store verify", "gc"] {
+        tree.mk(command).is("
+            ! error: there is no store in `/store`
+            ! hint: the first build makes one; --store or MK_STORE names another
+            status 2
+        ");
+        assert!(!tree.at("store").exists());
+    }
+}
+
+#[test]
+fn what_has_no_source_cannot_be_bumped_in_one_way() {
+    let tree = Tree::new().package("a", "VERSION=1\n");
+    for command in ["bump a", "bump a 2"] {
+        tree.mk(command).is("! error: a: it has no source\nstatus 2\n");
+    }
+}
+
+#[test]
+fn an_empty_word_is_no_package_also_when_nothing_is_to_be_done() {
+    let tree = Tree::new().package("release-tiny", "");
+    tree.builds("").builds("");
+    tree.mk_words(&["tiny", "demo", ""]).has("! error: `` cannot be the name of a package").has("status 2");
+}
+
+#[test]
+fn a_board_that_a_product_does_not_list_is_told_with_the_line_that_lists_it() {
+    let tree = Tree::new().board("other").file("product/demo/BOARDS", "tiny\n");
+    tree.mk("plan other demo").is("
+        ! error: product `demo` does not support board `other`
+        !   product/demo/BOARDS lists: tiny
+        ! hint: a line `other` in `product/demo/BOARDS` says that it does
+        status 2
+    ");
+}
+
+#[test]
 fn a_tree_that_is_not_there_is_told() {
     let tree = Tree::new();
     let place = tree.at("none").to_string_lossy().into_owned();
@@ -117,13 +192,42 @@ fn names_that_are_no_names_are_refused() {
 #[test]
 fn too_few_words_and_unknown_options_are_errors_of_usage() {
     let tree = Tree::new();
-    tree.mk("").has("status 2");
+    tree.mk("").has("Usage: mk [OPTIONS] BOARD PRODUCT").has("\nCommands:\n").has("status 2");
+    // The environment names the tree, the store, a number of jobs and rooms: no need to.
+    for (line, usage) in [
+        ("list", "mk list [OPTIONS] <WHAT>"),
+        ("store verify x", "mk store verify [OPTIONS]"),
+        ("doctor --what", "mk doctor [OPTIONS] [BOARD] [PRODUCT] [PACKAGES]..."),
+        ("tiny", "mk build [OPTIONS] <BOARD> <PRODUCT> [PACKAGES]..."),
+    ] {
+        tree.mk(line).has(&format!("!   Usage: {usage}\n")).has("status 2");
+    }
+    tree.mk("gc --older-than x")
+        .has("! error: invalid value `x` for `--older-than <DAYS>`: it takes a whole number\n");
     tree.mk("tiny").has("PRODUCT").has("status 2");
     tree.mk("--kepe-going tiny demo")
         .has("! error: unexpected argument `--kepe-going` found")
         .has("--keep-going")
+        .has("!   Usage: mk build [OPTIONS] <BOARD> <PRODUCT> [PACKAGES]...\n")
         .has("status 2");
     tree.mk("--rooms perhaps tiny demo").has("perhaps").has("auto, always, never").has("status 2");
+    let tree = tree.env("MK_ROOMS", "perhaps");
+    tree.mk("plan tiny demo").has("! error: MK_ROOMS: invalid value `perhaps` for `--rooms <WHEN>`");
+    tree.mk("plan tiny demo --rooms x").has("! error: invalid value `x` for `--rooms <WHEN>`");
+}
+
+#[test]
+fn who_asks_for_help_by_a_word_gets_it() {
+    let tree = Tree::new().board("help").package("a", "");
+    for (asked, option) in
+        [("help", "--help"), ("help plan", "plan --help"), ("help store list", "store list --help")]
+    {
+        let ran = tree.mk(asked);
+        ran.is(&tree.mk(option).text());
+        assert_eq!(ran.status, 0);
+    }
+    tree.mk("plan help demo a").has("build  a");
+    tree.mk("help demo -n a").has("build  a");
 }
 
 #[test]
@@ -136,7 +240,7 @@ fn a_number_of_jobs_is_a_number_from_one() {
     }
     tree.mk("-j 4096 plan tiny demo a").has("build  a");
     let tree = tree.env("MK_JOBS", "none");
-    tree.mk("plan tiny demo a").has("`none` is no number of jobs").has("status 2");
+    tree.mk("plan tiny demo a").has("! error: MK_JOBS: `none` is no number of jobs").has("status 2");
 }
 
 #[test]

@@ -171,7 +171,10 @@ fn a_recipe_that_reads_another_moves_with_it() {
     let ran = case.mk("bump x_headers 1.1");
     assert_eq!(
         (ran.code, ran.err.as_str()),
-        (2, "error: x_headers: its version is that of `x`\nhint: `mk bump x` moves both\n")
+        (
+            2,
+            "error: x_headers: its version is that of `x`\nhint: `mk -t ~/tree --store ~/store bump x` moves both\n"
+        )
     );
     let ran = case.mk("bump --all");
     assert_eq!(ran.code, 0, "{ran:#?}");

@@ -23,6 +23,7 @@ use mk::store::Store;
 /// What a call of `mk` in a fixture is made of.
 fn settings(tree: &Tree) -> Settings {
     Settings {
+        again: "mk".to_owned(),
         tree: Some(tree.at("tree")),
         workspace: Workspace::new(&tree.at("workspace")).unwrap(),
         store: tree.at("store"),

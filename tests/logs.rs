@@ -125,6 +125,44 @@ fn failed_shows_what_failed_last_and_why() {
 }
 
 #[test]
+fn failed_shows_what_failed_before_the_last_run_until_it_is_built() {
+    let tree = tree().package("broken", "build() { echo before; false; }");
+    tree.mk("-q tiny demo broken").has("status 1");
+    tree.builds("other");
+    tree.mk("log --failed").is("
+        ==> tiny-demo/log/broken-build.log <==
+        before
+        ! note: nothing failed in the last build; these failed before, and were not built since
+    ");
+    let said: serde_json::Value =
+        serde_json::from_str(&tree.mk("log --failed --format json").stdout).unwrap();
+    let failure = &said["failures"][0];
+    assert_eq!((&failure["package"], &failure["text"]), (&"broken".into(), &"before\n".into()));
+    tree.write("pkg/broken/build", "build() { :; }");
+    tree.builds("broken");
+    tree.mk("log --failed").has("! error: nothing failed in the last build of `tiny-demo`\nstatus 2\n");
+}
+
+#[test]
+fn failed_shows_what_verify_could_not_build() {
+    let tree = Tree::new().package("a", "build() { echo jobs $NUMJOBS; [ \"$NUMJOBS\" = 1 ]; }");
+    tree.mk("-q verify tiny demo a").has("status 1");
+    tree.mk("log --failed").has("==> tiny-demo/log/a-build.log <==\njobs 2\n");
+}
+
+#[test]
+fn a_log_without_a_word_and_one_that_nobody_wrote_are_told_so() {
+    let tree = Tree::new().package("silent", "build() { true \"$1\"; }").package("silents", "");
+    tree.builds("silent silents");
+    tree.mk("log silent").is("! note: `silent` wrote nothing to its log\n");
+    tree.mk("log silents").is("
+        ! error: `silents` has no log `tiny-demo/log/silents*.log`
+        ! hint: it was built; a step that its recipe does not have writes no log
+        status 2
+    ");
+}
+
+#[test]
 fn list_has_sizes_and_times_also_of_what_was_reused() {
     let tree = tree();
     tree.builds("");

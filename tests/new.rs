@@ -399,3 +399,16 @@ fn names_can_be_chosen_and_nothing_is_overwritten() {
     fs_err::create_dir_all(place.at("work/fresh/.git")).unwrap();
     assert_eq!(place.mk("init fresh").0, 0);
 }
+
+#[test]
+fn the_command_that_the_readme_of_a_new_tree_shows_works_as_it_stands() {
+    let place = Place::new();
+    let readme = fs_err::read_to_string(place.at("tree/README.md")).unwrap();
+    let line = readme.lines().find_map(|line| line.strip_prefix("    ")).unwrap();
+    fs_err::remove_dir(place.at("work")).unwrap();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &line.replace("mk --tree", &format!("{MK} --tree"))]).current_dir(place.at("tree"));
+    shell.env("MK_STORE", place.at("store"));
+    assert!(shell.output().unwrap().status.success());
+    assert!(place.at("work/generic-demo/deploy/release-generic/rootfs.tar").exists());
+}

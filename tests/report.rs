@@ -122,7 +122,7 @@ fn failure(log: Option<&Path>) -> Failure {
         exit: Some(Exit::Code(2)),
         message: String::new(),
         at: Vec::new(),
-        hints: vec![mk::failure::shell_hint("qemu-x86_64", "router", "openssh")],
+        hints: vec![mk::failure::shell_hint("mk", "qemu-x86_64", "router", "openssh")],
         command: Some("make -j 8".into()),
         stack: vec![
             Frame { file: "pkg/openssh/build".into(), line: 21, function: "compile".into() },

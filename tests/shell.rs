@@ -101,6 +101,36 @@ fn the_folders_of_a_failed_build_go_as_well_when_an_earlier_result_is_used_again
     }
 }
 
+#[test]
+fn a_step_that_is_called_fails_where_it_would_and_the_shell_goes_on() {
+    let build = "build() {\n\techo \"$flags\"\n\tfalse\n\techo not reached\n}\n";
+    let deploy = "deploy() {\n\tlocal text\n\ttext=$(cat missing; echo hidden)\n\techo not reached\n}\n";
+    let tree = Tree::new().package("a", &format!("flags=-O2\n{build}{deploy}"));
+    shell(
+        &tree,
+        &["a"],
+        "build \"$1\" \"$2\"; echo \"status $?\"
+        build \"$1\" \"$2\" && echo not reached
+        if deploy \"$1\" \"$2\"; then echo not reached; fi
+        flags=-O0; build || false; build() { false; echo mine; }; build; ls \"$2\"\n",
+    )
+    .is("
+        -O2
+        status 1
+        -O2
+        -O0
+        mine
+        ! exit status 1: false
+        ! exit status 1: false
+        ! cat: missing: No such file or directory
+        ! exit status 1: cat missing
+        ! exit status 1: text=$(cat missing; echo hidden)
+        ! exit status 1: false
+    ");
+    let tree = Tree::new().package("a", "set +e\nbuild() { false; echo reached; }\n");
+    shell(&tree, &["a"], "build\n").is("reached\n! exit status 1: false\n");
+}
+
 /// A package whose `prepare` fails half way.
 fn unprepared() -> Tree {
     let head = "URL=ARCHIVES TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM='SHA256(a-1.tar.gz)'\n";

@@ -862,3 +862,21 @@ fn a_source_that_was_prepared_from_what_changed_meanwhile_is_not_kept() {
     tree.builds("");
     assert_eq!(tree.deployed("release-tiny", "text"), "old\n");
 }
+
+#[test]
+fn an_archive_whose_source_is_in_the_store_is_not_said_to_be_fetched() {
+    for tree in Tree::both() {
+        let recipe = |folder: &str| {
+            format!(
+                "TARBALL=a-1.tar.gz SRCDIR=a-1 SHA256SUM=SHA256(a-1.tar.gz) URL=ARCHIVES/{folder}\nbuild() {{ cat \"$1/file\"; }}\n"
+            )
+        };
+        let tree = tree.archive("a-1.tar.gz", &[("a-1/file", "x\n")]);
+        let tree = tree.package("a", &recipe("")).package("b", &recipe("gone"));
+        tree.mk("tiny demo a").has("! a: fetch\n");
+        fs_err::remove_dir_all(tree.at("workspace/download")).unwrap();
+        let ran = tree.mk("tiny demo b");
+        assert!(ran.status == 0 && !ran.stderr.contains("fetch"), "{}", ran.text());
+        tree.logs("b", "build", "x\n");
+    }
+}

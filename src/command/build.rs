@@ -44,6 +44,8 @@ pub struct Built {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String], trace: Option<&Path>) -> Result<()> {
+    // Also where nothing is to be done: an empty word is not the whole system.
+    packages.iter().try_for_each(|name| PackageName::new(name).map(drop))?;
     let build_root = settings.workspace.build_root(&target.board, &target.product);
     let memory = match uptodate::check(settings, &build_root, &target.board, &target.product, packages) {
         uptodate::State::UpToDate(count) => {

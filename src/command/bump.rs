@@ -19,7 +19,7 @@ use crate::rewrite;
 use crate::store::{Store, Temporary};
 use crate::unpack;
 
-use super::check_update::{self, How, News};
+use super::check_update::{self, How, NO_SOURCE, News};
 
 /// What to move, and where to.
 #[derive(Debug, clap::Args)]
@@ -62,6 +62,11 @@ impl Change {
     }
 }
 
+/// What helps where no newer version is found.
+fn name_it(settings: &Settings, package: &PackageName) -> String {
+    format!("name the version: `{} bump {package} VERSION`", settings.again)
+}
+
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let tree = settings.tree()?;
@@ -85,15 +90,18 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                     note(&format!("{}: nothing is newer than {}", finding.name, finding.version));
                 }
                 News::Unchecked(reason) if !options.all => {
-                    return Err(Error::new(Kind::Usage, format!("{}: {reason}", finding.name))
-                        .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
+                    let error = Error::new(Kind::Usage, format!("{}: {reason}", finding.name));
+                    return Err(match reason == NO_SOURCE {
+                        true => error,
+                        false => error.hint(name_it(settings, &finding.name)),
+                    });
                 }
                 News::Failed(_) if !options.all => {
                     return Err(Error::new(
                         Kind::Fetch,
                         format!("{}: no newer version is known", finding.name),
                     )
-                    .hint(format!("name the version: `mk bump {} VERSION`", finding.name)));
+                    .hint(name_it(settings, &finding.name)));
                 }
                 News::Failed(reason) => {
                     failed.push(Error::new(
@@ -205,12 +213,12 @@ impl Bench<'_> {
             old.evaluated.sources.iter().find_map(|path| path.strip_prefix("pkg").ok()?.parent()?.to_str());
         if let (Some(leader), false) = (leader, text.lines().any(|line| line.starts_with("VERSION="))) {
             return Err(Error::new(Kind::Usage, format!("its version is that of `{leader}`"))
-                .hint(format!("`mk bump {leader}` moves both")));
+                .hint(format!("`{} bump {leader}` moves both", self.settings.again)));
         }
         let sums: Vec<String> =
             old.source.iter().flat_map(|source| &source.digests).map(Digest::to_string).collect();
         if sums.is_empty() {
-            return Err(Error::new(Kind::Recipe, format!("{shown}: it has no source")));
+            return Err(Error::new(Kind::Usage, NO_SOURCE));
         }
         let versioned = rewrite::assign(&shown, &text, "VERSION", old.version(), version)?;
         // Known to fit before anything is fetched.

@@ -180,23 +180,21 @@ pub fn tell_failures(findings: &[Finding]) {
     }
 }
 
+/// Why there is nothing newer than what is nowhere.
+pub const NO_SOURCE: &str = "it has no source";
+
 /// Checks names from the command line; without any, all packages of the tree.
 pub fn packages(tree: &Tree, only: &[String]) -> Result<Vec<PackageName>> {
     let mut found = Vec::new();
     for name in only {
         let name = PackageName::new(name)?;
         if !load::is_package(tree, name.as_str())? {
-            let known = load::folders(&tree.packages());
-            return Err(load::unknown("package", name.as_str(), &format!("pkg/{name}/build"), &known));
+            return Err(load::unknown_package(tree, name.as_str()));
         }
         found.push(name);
     }
     if only.is_empty() {
-        let folders = load::folders(&tree.packages()).into_iter();
-        found = folders
-            .filter(|name| tree.recipe(name).is_file())
-            .map(|name| PackageName::new(&name))
-            .collect::<Result<_>>()?;
+        found = load::packages(tree);
     }
     found.sort();
     found.dedup();
@@ -346,7 +344,7 @@ impl<'a> Asker<'a> {
                         Err(Unknown::Failed(reason)) => News::Failed(reason),
                     }
                 }
-                (_, None, _) => News::Unchecked("it has no source".to_owned()),
+                (_, None, _) => News::Unchecked(NO_SOURCE.to_owned()),
             };
             if !matches!(news, News::Failed(_)) {
                 break;

@@ -146,9 +146,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
 fn check_known(settings: &Settings, packages: &[PackageName]) -> Result<()> {
     let Ok(tree) = settings.tree() else { return Ok(()) };
     let mut known = load::folders(&tree.packages());
+    known.retain(|name| PackageName::new(name).is_ok());
     for root in settings.workspace.build_roots()? {
         known.extend(super::build::used(&root).keys().map(ToString::to_string));
     }
+    known.sort();
+    known.dedup();
     match packages.iter().find(|name| !known.iter().any(|known| known == name.as_str())) {
         Some(name) => Err(load::unknown("package", name.as_str(), &format!("pkg/{name}/build"), &known)),
         None => Ok(()),
@@ -477,7 +480,10 @@ fn offer(settings: &Settings, found: &Found) -> Result<()> {
     rows.push(vec!["--all".to_owned(), items.to_string(), units::size(bytes), "all of that".to_owned()]);
     output::data(&output::table(&rows))?;
     if !settings.quiet {
-        report::note("nothing was removed; the store of results is cleaned by `mk gc`");
+        report::note(&format!(
+            "nothing was removed; the store of results is cleaned by `{} gc`",
+            settings.again
+        ));
     }
     Ok(())
 }

@@ -35,7 +35,7 @@ struct Unused {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
-    let store = settings.store()?;
+    let store = settings.existing_store()?;
     let limit = options.larger_than.as_deref().map(size).transpose()?;
     let _alone = alone(&store)?;
     let mut used: BTreeSet<Digest> = BTreeSet::new();

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
+use crate::evaluate::quote;
 use crate::layout::room;
 use crate::{names, output, report};
 
@@ -27,7 +28,7 @@ const FILES: &[(&str, &str)] = &[
         "README.md",
         r"# A tree for `mk`
 
-    mk --tree . --workspace ../work @BOARD@ @PRODUCT@
+    mkdir -p ../work && mk --tree . --workspace ../work @BOARD@ @PRODUCT@
 
 builds `pkg/release-@BOARD@` and all that it needs; the result is `../work/@BOARD@-@PRODUCT@/deploy/release-@BOARD@/rootfs.tar`.
 
@@ -49,7 +50,9 @@ disable=SC1090,SC1091
     ),
     (
         "board/@BOARD@/TOOLCHAIN",
-        "# What every recipe may know of the board. TARGET begins the names of the compiler and its kin: this machine's own, or
+        "# A board to begin with
+
+# What every recipe may know of it. TARGET begins the names of the compiler and its kin: this machine's own, or
 # with a cross toolchain among the packages those of that one, as in `aarch64-linux-musl`.
 @TARGET@
 ",
@@ -130,7 +133,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     output::data(&written.iter().map(|path| format!("{}\n", path.display())).collect::<String>())?;
     if !settings.quiet {
-        report::note(&format!("`mk -t {} {board} {product}` builds it", options.folder.display()));
+        // The options that named another tree are of no use here.
+        let folder = quote(&options.folder.to_string_lossy());
+        report::note(&format!("`mk -t {folder} {board} {product}` builds it"));
     }
     Ok(())
 }

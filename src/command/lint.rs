@@ -46,13 +46,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return rules(settings);
     }
     let tree = settings.tree()?;
-    let names = super::list::all(&tree);
+    let names = load::packages(&tree);
     let mut wanted: BTreeSet<&PackageName> = names.iter().collect();
     if !options.packages.is_empty() {
         wanted.clear();
         for word in &options.packages {
-            let known = || names.iter().map(ToString::to_string).collect::<Vec<_>>();
-            let unknown = || load::unknown("package", word, &format!("pkg/{word}/build"), &known());
+            let unknown = || load::unknown_package(&tree, word);
             wanted.insert(names.iter().find(|name| name.as_str() == word).ok_or_else(unknown)?);
         }
     }

@@ -6,7 +6,6 @@ use crate::config::{Format, Settings};
 use crate::error::Result;
 use crate::layout::Tree;
 use crate::load;
-use crate::names::PackageName;
 use crate::output;
 use crate::recipe::Recipe;
 
@@ -96,7 +95,7 @@ fn packages(settings: &Settings, tree: Tree, options: &Options) -> Result<()> {
         }
         _ => load::first_target(&tree)?,
     };
-    let names = all(&tree);
+    let names = load::packages(&tree);
     let store = settings.store()?;
     let (loaded, failed) = load::read_each(settings, &store, tree, (&board, &product), &names, false)?;
     let mut items: Vec<Package> = loaded.graph.packages.iter().map(described).collect();
@@ -129,13 +128,4 @@ fn described(recipe: &Recipe) -> Package {
         license: recipe.evaluated.get("LICENSE").trim().to_owned(),
         error: None,
     }
-}
-
-/// Folders of `pkg/` that hold a recipe, or cannot be looked into: that is told when they are read.
-pub fn all(tree: &Tree) -> Vec<PackageName> {
-    load::folders(&tree.packages())
-        .iter()
-        .filter_map(|name| PackageName::new(name).ok())
-        .filter(|name| load::is_package(tree, name.as_str()).unwrap_or(true))
-        .collect()
 }

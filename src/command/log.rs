@@ -11,6 +11,7 @@ use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
 use crate::event::{Event, Failure};
 use crate::layout::BuildRoot;
+use crate::making::FAILED_STEP;
 use crate::names::{PackageName, Step};
 use crate::output;
 use crate::store::Store;
@@ -29,7 +30,7 @@ pub struct Options {
     /// Follow a log while its step runs
     #[arg(short, long, requires = "package")]
     follow: bool,
-    /// Show the logs of the steps that failed last
+    /// Show the logs of the steps that failed in the last run, or of what failed before and is not built since
     #[arg(long, conflicts_with_all = ["package", "list"])]
     failed: bool,
     /// List logs with sizes and times
@@ -104,13 +105,17 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let mut known: Vec<String> = logs(&root).into_iter().map(|log| log.package.to_string()).collect();
         known.dedup();
         let what = options.step.as_deref().map_or(String::new(), |step| format!("-{step}"));
+        let built = super::build::used(&root).contains_key(&package);
         let error = Error::new(
             Kind::Usage,
             format!("`{package}` has no log `{}/log/{package}{what}*.log`", root.name()),
         );
+        if built {
+            return Err(error.hint("it was built; a step that its recipe does not have writes no log"));
+        }
         return Err(match crate::error::nearest(package.as_str(), known.iter().map(String::as_str)) {
             Some(near) if near != package.as_str() => error.hint(format!("did you mean `{near}`?")),
-            _ => error.hint("`mk log --list` lists logs"),
+            _ => error.hint(format!("`{} log --list` lists logs", settings.again)),
         });
     }
     if settings.format == Format::Json {
@@ -120,6 +125,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         };
         let logs: Vec<Whole> = all.into_iter().map(whole).collect::<Result<_>>()?;
         return output::json(&serde_json::json!({ "logs": logs }));
+    }
+    if all.iter().all(|log| log.size == 0) {
+        crate::report::note(&format!("`{package}` wrote nothing to its log"));
     }
     let mut text = String::new();
     for log in &all {
@@ -242,12 +250,47 @@ fn failed(settings: &Settings, root: &BuildRoot) -> Result<()> {
         return output::json(&serde_json::json!({ "failures": failures }));
     }
     if text.is_empty() {
-        return Err(Error::new(
-            Kind::Usage,
-            format!("nothing failed in the last build of `{}`", root.name()),
-        ));
+        return kept(settings, root);
     }
     page(settings, &text)
+}
+
+/// Shows the last logs of packages whose folders are kept because they failed, if not in the last run.
+fn kept(settings: &Settings, root: &BuildRoot) -> Result<()> {
+    let all = logs(root);
+    let folders = crate::load::folders(&root.failures());
+    let last = |name: &String| {
+        let unprepared = root.failures().join(name).join(FAILED_STEP).exists();
+        let failed =
+            |log: &&Found| log.package.as_str() == name && (!unprepared || log.step == Step::Prepare);
+        all.iter().rfind(failed)
+    };
+    let mut whole = Vec::new();
+    for log in folders.iter().filter_map(last) {
+        let text = String::from_utf8_lossy(&fs_err::read(&log.path)?).into_owned();
+        whole.push((log, text));
+    }
+    if whole.is_empty() {
+        let text = format!("nothing failed in the last build of `{}`", root.name());
+        return Err(Error::new(Kind::Usage, text));
+    }
+    if settings.format == Format::Json {
+        let failures: Vec<_> = whole
+            .iter()
+            .map(|(log, text)| {
+                let (package, step, path) = (&log.package, log.step, output::path(&log.path));
+                serde_json::json!({ "package": package, "step": step, "log": path, "text": text })
+            })
+            .collect();
+        return output::json(&serde_json::json!({ "failures": failures }));
+    }
+    crate::report::note("nothing failed in the last build; these failed before, and were not built since");
+    let mut said = String::new();
+    for (log, text) in &whole {
+        said.push_str(&format!("==> {} <==\n", crate::failure::below(&log.path, settings.workspace.root())));
+        said.push_str(text);
+    }
+    page(settings, &said)
 }
 
 /// Shows text through the user's pager on a terminal, as it is elsewhere.

@@ -55,7 +55,7 @@ pub fn together(sentence: &str, errors: Vec<Error>) -> Option<Error> {
 }
 
 /// What clap says: help and version are data, the rest is an error of usage in our own form.
-pub fn usage(error: &clap::Error) -> Result<()> {
+pub fn usage(error: &clap::Error, definition: clap::Command) -> Result<()> {
     use clap::error::ErrorKind;
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => output::data(&error.render().to_string()),
@@ -63,20 +63,44 @@ pub fn usage(error: &clap::Error) -> Result<()> {
             let text = error.render().to_string();
             let mut lines = text.trim_end().lines();
             let first = lines.next().unwrap_or_default();
-            let mut built =
-                Error::new(Kind::Usage, first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`"));
+            let first = first.strip_prefix("error: ").unwrap_or(first).replace('\'', "`");
+            // Whatever a number was parsed by has words of its own for what is none.
+            let first = match first.split_once(">`: ") {
+                Some((value, _))
+                    if std::error::Error::source(error)
+                        .is_some_and(|why| why.is::<std::num::ParseIntError>()) =>
+                {
+                    format!("{value}>`: it takes a whole number")
+                }
+                _ => first,
+            };
+            let mut built = Error::new(Kind::Usage, first);
             for line in lines
                 .map(str::trim)
                 .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
             {
-                built = match line.strip_prefix("tip: ") {
-                    Some(tip) => built.hint(tip.replace('\'', "`")),
-                    None => built.at(line),
+                built = match (line.strip_prefix("tip: "), line.strip_prefix("Usage: ")) {
+                    (Some(tip), _) => built.hint(tip.replace('\'', "`")),
+                    (_, Some(usage)) => built.at(own_usage(usage, definition.clone())),
+                    _ => built.at(line),
                 };
             }
             Err(built.hint("`mk --help` lists commands and options"))
         }
     }
+}
+
+/// The usage line of a command as its help has it: that of an error also names options that the environment sets.
+fn own_usage(line: &str, mut definition: clap::Command) -> String {
+    definition.build();
+    let mut command = None;
+    for word in line.split(' ').skip(1) {
+        let Some(next) = command.as_ref().unwrap_or(&definition).find_subcommand(word).cloned() else {
+            break;
+        };
+        command = Some(next);
+    }
+    command.map_or_else(|| format!("Usage: {line}"), |mut command| command.render_usage().to_string())
 }
 
 /// The build root that a command without board and product means: the named one, the only one, or the one built last.

@@ -48,7 +48,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(Error::new(Kind::Usage, format!("nothing to boot: there is no `{shown}`"))
             .hint(match script.parent().is_some_and(Path::is_dir) {
                 true => format!("`pkg/release-{board}` was built and deploys no program `run`, which is what this command starts"),
-                false => format!("`mk {board} {product}` builds it"),
+                false => format!("`{} {board} {product}` builds it", settings.again),
             }));
     }
     let accel = match options.accel.as_deref() {

@@ -28,12 +28,39 @@ pub struct Options {
 }
 
 /// Read by the interactive bash after `mk_step=…` and before a `cd`; its arguments become those of the step.
+///
+/// The shell itself goes on after a command that fails. The step's functions do not: each runs in a bash of its own with
+/// the options of a step, out of a trap, for `set -e` is off in what is called in a condition, as in `build && deploy`.
 const START: &str = r#"
 mk_report() { :; }
 builtin source /mk/runtime/library.sh
 builtin source /mk/prelude.sh
-builtin source "$MK_RECIPE"
+set -eE
+shopt -s inherit_errexit
+builtin source "$MK_RECIPE" || :
+mk_options=$(shopt -po errexit errtrace; shopt -p inherit_errexit) || :
+set +eE
 mk_restore
+mk_functions=$(declare -f prepare build deploy) || :
+mk_run() (
+	mk_words=("$@")
+	trap '
+		(
+			trap - EXIT
+			trap '\''printf "exit status %s: %s\n" "$?" "$BASH_COMMAND" >&2'\'' ERR
+			builtin eval "$mk_functions"
+			builtin eval "$mk_options"
+			"${mk_words[@]}"
+		)
+		exit "$?"
+	' EXIT
+)
+for mk_word in $(compgen -A function); do
+	case "$mk_word" in
+	prepare | build | deploy) builtin eval "$mk_word() { mk_run $mk_word \"\$@\"; }" ;;
+	esac
+done
+unset -v mk_word
 set -- "${MK_ARGUMENTS[@]}"
 PS1="[mk $PKGNAME] \w\$ "
 "#;
@@ -44,6 +71,8 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(Error::new(Kind::Usage, "`mk shell` opens a room; it does not go with `--rooms never`"));
     }
     let store = settings.store()?;
+    let server = RoomServer::start()?;
+    server.check(&store.temporary()?.folder("probe")?)?;
     let only = [options.package.clone()];
     let loaded = crate::load::load(settings, &store, &options.target.board, &options.target.product, &only)?;
     let place = loaded.place(&options.package)?;
@@ -54,11 +83,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let plan = planner.plan()?;
-    let server = RoomServer::start()?;
     let workshop = Workshop::new(settings, &store, &loaded.places)?;
-    server
-        .probe(&workshop.temporary.folder("probe")?)
-        .map_err(|why| Error::new(Kind::Host, format!("this machine refuses rooms: {why}")))?;
     let (events, receiver) = Events::channel();
     let job = Job::new(settings, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
     fs_err::create_dir_all(loaded.build_root.logs())?;

@@ -91,7 +91,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let tree = settings.tree()?;
     let (board, product) = (options.target.board.as_str(), options.target.product.as_str());
     load::check_board_and_product(&tree, board, product)?;
-    let packages = super::list::all(&tree);
+    let packages = load::packages(&tree);
     // `mk show BOARD PRODUCT TARGET`: a word that is no package may be one of the names that all packages see.
     let (package, name) = match (&options.package, &options.name) {
         (Some(word), None) if !packages.iter().any(|package| package.as_str() == word) => (None, Some(word)),
@@ -101,8 +101,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if let Some(package) = package {
         let package = PackageName::new(package)?;
         if !packages.contains(&package) {
-            let known: Vec<String> = packages.iter().map(ToString::to_string).collect();
-            return Err(load::unknown("package", package.as_str(), &format!("pkg/{package}/build"), &known));
+            return Err(load::unknown_package(&tree, package.as_str()));
         }
         goals.push(package);
     } else if let Some(first) = packages.first() {

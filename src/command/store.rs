@@ -30,7 +30,7 @@ enum Command {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
-    let store = settings.store()?;
+    let store = settings.existing_store()?;
     match options.command {
         Command::List => list(settings, &store),
         Command::Verify { remove } => verify(settings, &store, remove),
@@ -141,6 +141,6 @@ fn verify(settings: &Settings, store: &Store, remove: bool) -> Result<()> {
     Err(if remove {
         error.hint("they were removed; the next build makes them again")
     } else {
-        error.hint("`mk store verify --remove` removes them")
+        error.hint(format!("`{} store verify --remove` removes them", settings.again))
     })
 }

@@ -1,5 +1,6 @@
 //! `mk verify`: builds packages once more, elsewhere and without the store, and compares the outputs.
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::time::Instant;
 
@@ -12,13 +13,13 @@ use crate::event::{Event, Events};
 use crate::executor::Local;
 use crate::finish;
 use crate::job::{Job, Workshop};
-use crate::layout::Workspace;
 use crate::names::PackageName;
 use crate::output;
 use crate::plan::Action;
 use crate::report::Report;
 use crate::room::RoomServer;
 use crate::schedule::{self, Limits, Node, Schedule};
+use crate::stage::link_view;
 use crate::store::Store;
 
 /// What to build again.
@@ -60,6 +61,10 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let shared = settings.store()?;
     let _in_use = shared.in_use()?;
+    // On the store's file system, which has room for results.
+    let temporary = shared.temporary()?;
+    let server = RoomServer::start()?;
+    server.check(&temporary.folder("probe")?)?;
     let built = super::build::build_first(settings, &shared, &options.target, &options.packages)?;
     let mut loaded = built.loaded;
     let mut places = Vec::new();
@@ -69,17 +74,15 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     if places.is_empty() {
         places = (0..loaded.graph.packages.len()).collect();
     }
-    // Another workspace, another store, another number of jobs. On the store's file system, which has room for results.
-    let temporary = shared.temporary()?;
-    let elsewhere = temporary.folder("verify")?;
-    let store = Store::open(&elsewhere.join("store"))?;
-    let workspace = Workspace::new(&elsewhere)?;
-    loaded.build_root = workspace.build_root(&loaded.board, &loaded.product);
+    // Another store, another number of jobs. Logs, and what fails, go where those of a build go.
+    let store = Store::open(&temporary.folder("verify")?.join("store"))?;
     fs_err::create_dir_all(loaded.build_root.logs())?;
+    let _building = Store::mark_building(&loaded.build_root.state())?;
     // Standard output is for what comes out in the end.
     let format = if settings.format == Format::Json { Format::Plain } else { settings.format };
     let (path, jobs) = (store.root().to_owned(), settings.jobs + 1);
     let other = Settings { store: path, jobs, format, ..settings.clone() };
+    loaded.variables.insert("NUMJOBS".to_owned(), jobs.to_string());
     let ingredients = loaded.ingredients(true);
     let planner = super::build::planner(&loaded, &store, &ingredients);
     let mut plan = planner.plan()?;
@@ -89,7 +92,6 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         planned.action = if again { Action::Build } else { Action::Reuse };
         planned.reason = "verified".to_owned();
     }
-    let server = RoomServer::start()?;
     let workshop = Workshop::new(&other, &store, &loaded.places)?;
     let (events, receiver) = Events::channel();
     let job = Job::new(&other, &loaded, &planner, &store, &server, true, &workshop, &events, &plan);
@@ -122,6 +124,9 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     events.send(Event::RunEnded { success, elapsed: began.elapsed() });
     drop(job);
     drop(events);
+    for &place in &places {
+        keep_failed(&store, &shared, &loaded.build_root.failed(&loaded.graph.packages[place].name))?;
+    }
     report.join()?;
     if let Some(signal) = stopped {
         return Err(Error::new(Kind::Interrupted(signal), ""));
@@ -157,6 +162,19 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         return Err(error.hint("look for times, names of folders, or an order that is left to chance"));
     }
     if success { Ok(()) } else { Err(Error::new(Kind::Told(exit_code), "")) }
+}
+
+/// Moves the folders of a failed step to the store that `mk shell` asks for them, unless a shell is open in others there.
+fn keep_failed(store: &Store, shared: &Store, view: &Path) -> Result<()> {
+    let (kept, to) = (store.failed(view), shared.failed(view));
+    if kept.exists() {
+        if shared.forget_failed(view)? {
+            fs_err::create_dir_all(to.parent().unwrap_or(&to))?;
+            fs_err::rename(kept, &to)?;
+        }
+        link_view(&to, view)?;
+    }
+    Ok(())
 }
 
 /// The nodes without what ties one package to another.

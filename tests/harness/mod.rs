@@ -162,7 +162,8 @@ impl Tree {
         }
         // The one under test may lie where nobody else can go.
         let copy = self.at("mk");
-        fs_err::copy(MK, &copy).unwrap();
+        // By another process: a fork of this one's, for another test, would hold it open for writing while it is executed.
+        assert!(Command::new("cp").arg(MK).arg(&copy).status().unwrap().success());
         for entry in walkdir::WalkDir::new(self.root.path()) {
             std::os::unix::fs::lchown(entry.unwrap().path(), Some(65534), Some(65534)).unwrap();
         }
