@@ -130,3 +130,21 @@ start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img"
 looked_at "disk, by the kernel beside it," squashfs
 start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img" --firmware
 looked_at "disk, by its firmware," squashfs
+
+# lasts_on DEVICE: the booted system keeps its changes there.
+lasts_on() {
+	log_in 240
+	on_console "grep '^$1 /data ext[24] ' /proc/mounts"
+	type_line poweroff
+	await_end 120
+}
+
+mke2fs -q -t ext4 -L data "$work/other.img" 16M
+start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img" --data "$work/other.img"
+lasts_on /dev/vda5
+pass "data: what is beside the root comes before another disk with the label"
+dd if=/dev/zero of="$work/other.img" bs=1M count=16 conv=notrunc status=none
+start_guest "$work/console.log" "${run[@]}" --disk "$work/disk.img" --data "$work/other.img" \
+	--append "data=/dev/vdb factory-reset"
+lasts_on /dev/vdb
+pass "data: a disk that is named, and makes no sense, is made anew by a factory reset"
