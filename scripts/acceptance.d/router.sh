@@ -53,7 +53,8 @@ make_networks() {
 serve_outside() {
 	dnsmasq --no-daemon --conf-file=/dev/null --interface=outer --bind-interfaces --no-resolv --no-hosts \
 		--dhcp-range=203.0.113.50,203.0.113.59,1h --dhcp-leasefile="$work/leases" --dhcp-authoritative \
-		--local=/$SERVER/ --address=/$SERVER/$OUTER --address=/pool.ntp.org/$OUTER >"$work/dnsmasq.log" 2>&1 &
+		--local=/$SERVER/ --address=/$SERVER/$OUTER --local=/pool.ntp.org/ --address=/pool.ntp.org/$OUTER \
+			>"$work/dnsmasq.log" 2>&1 &
 	mkdir -p "$work/www"
 	echo hello >"$work/www/hello"
 	busybox httpd -f -vv -p $OUTER:80 -h "$work/www" 2>"$work/httpd.log" &
