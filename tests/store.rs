@@ -677,6 +677,23 @@ fn gc_removes_what_no_build_root_uses_and_nothing_else() {
 }
 
 #[test]
+fn gc_goes_by_when_a_result_was_last_used() {
+    let one = "build() { echo one > \"$2/file\"; }";
+    let tree = Tree::new().package("taken", one).package("given-up", one).package("unused", one);
+    build_words(&tree, &["tiny", "demo", "taken", "given-up", "unused"]);
+    for package in ["taken", "given-up", "unused"] {
+        days_ago(&tree, package, 40);
+    }
+    tree.write("pkg/given-up/build", "build() { :; }");
+    assert_eq!(build_words(&tree, &["tiny", "demo", "given-up"]), ["given-up"]);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    assert_eq!(build_words(&tree, &["tiny", "demo", "taken"]), NOTHING);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    tree.mk("gc --older-than 30").has("unused");
+    assert_eq!(kept(&tree), ["given-up", "given-up", "taken"]);
+}
+
+#[test]
 fn gc_by_size_removes_the_oldest_first_and_no_more_than_asked() {
     let big = "build() { head -c 100000 /dev/urandom > \"$2/file\"; }";
     let tree = Tree::new().package("a", big).package("b", big).package("c", big);

@@ -380,7 +380,10 @@ fn show_results(
         if changed {
             let path = root.state().join("manifest").join(recipe.name.as_str());
             store::write_atomically(&path, &fs_err::read(found.entry.manifest())?)?;
-            now.insert(recipe.name.clone(), found.entry.key);
+            if let Some(last) = now.insert(recipe.name.clone(), found.entry.key) {
+                store.touch(&last);
+            }
+            store.touch(&found.entry.key);
         }
         if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {
             let kept = |step: Step| found.entry.logs().join(format!("{step}.log"));
