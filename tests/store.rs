@@ -694,6 +694,24 @@ fn gc_goes_by_when_a_result_was_last_used() {
 }
 
 #[test]
+fn gc_leaves_what_other_users_made_and_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let tree = Tree::new().package("mine", "build() { :; }").package("of-root", "build() { :; }");
+    build_words(&tree, &["tiny", "demo", "mine", "of-root"]);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    let other = entry(&tree, "of-root");
+    let mut gc = tree.command_of_nobody(&["gc"]);
+    std::os::unix::fs::chown(&other, Some(0), Some(0)).unwrap();
+    tree.run(&mut gc).has("mine").has("! note: left what other users made: 1 of what could go");
+    assert_eq!(kept(&tree), ["of-root"]);
+    let ran = tree.run(&mut tree.command(&["gc", "--format", "json"]));
+    assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["others"], 0);
+    assert_eq!(kept(&tree), NOTHING);
+}
+
+#[test]
 fn gc_by_size_removes_the_oldest_first_and_no_more_than_asked() {
     let big = "build() { head -c 100000 /dev/urandom > \"$2/file\"; }";
     let tree = Tree::new().package("a", big).package("b", big).package("c", big);

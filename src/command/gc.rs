@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Workspace;
 use crate::store::{Lock, Store};
-use crate::{output, units};
+use crate::{output, report, units};
 
 /// What may go.
 #[derive(Debug, clap::Args)]
@@ -57,13 +57,23 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             prepared.extend(entry.meta.prepared);
         } else {
             let what = format!("{} {}", entry.meta.package, entry.meta.version);
-            unused.push(Unused { used: last_used(&entry.path), what, bytes: entry.meta.size, path: entry.path });
+            unused.push(Unused {
+                used: last_used(&entry.path),
+                what,
+                bytes: entry.meta.size,
+                path: entry.path,
+            });
         }
     }
     for (key, path) in store.broken() {
         let bytes = weigh(&path);
         total += bytes;
-        unused.push(Unused { used: last_used(&path), what: format!("unreadable {}", key.short()), bytes, path });
+        unused.push(Unused {
+            used: last_used(&path),
+            what: format!("unreadable {}", key.short()),
+            bytes,
+            path,
+        });
     }
     for (kind, keep) in [("source", sources), ("prepared", prepared), ("failed", BTreeSet::new())] {
         for folder in std::fs::read_dir(store.root().join(kind)).into_iter().flatten().flatten() {
@@ -87,10 +97,15 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     unused.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
     let young = SystemTime::now().checked_sub(Duration::from_secs(options.older_than.saturating_mul(86_400)));
     let mut removed = Vec::new();
+    let mut others = 0;
     let mut left = total;
     for item in unused {
         let old_enough = options.older_than == 0 || young.is_some_and(|young| item.used < young);
         if old_enough && limit.is_none_or(|limit| left > limit) {
+            if !store.may_discard(&item.path) {
+                others += 1;
+                continue;
+            }
             left -= item.bytes.min(left);
             if !options.dry_run {
                 store.discard(&item.path)?;
@@ -102,6 +117,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         store.sweep();
         store.clear_locks()?;
     }
+    if others > 0 {
+        report::note(&format!(
+            "left what other users made: {others} of what could go; they can remove that by `mk gc`, or root"
+        ));
+    }
     let freed: u64 = removed.iter().map(|item| item.bytes).sum();
     if settings.format == Format::Json {
         let items: Vec<_> = removed
@@ -112,7 +132,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             })
             .collect();
         return output::json(
-            &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }),
+            &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left, "others": others }),
         );
     }
     let mut rows: Vec<Vec<String>> =
