@@ -1268,6 +1268,26 @@ fn events_are_told_as_json_lines_on_standard_output() {
 }
 
 #[test]
+fn each_planned_package_is_told_to_have_ended_also_when_the_run_ends_early() {
+    let tree = Tree::new()
+        .package("a-fails", "build() { false; }")
+        .package("b", "build() { :; }")
+        .package("release-tiny", "DEPENDS=\"a-fails b\"");
+    let ran = tree.mk("--format json tiny demo");
+    let ended: Vec<String> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["event"] == "package-ended")
+        .map(|event| {
+            format!("{} {} {}", event["package"], event["outcome"], event["reason"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(ended, ["a-fails failed ", "release-tiny skipped a-fails", "b cancelled not tried"]);
+    tree.mk("tiny demo").has("3 packages: 1 failed, 1 skipped, 1 not tried");
+}
+
+#[test]
 fn a_board_with_a_command_s_name_is_reached_through_build() {
     let tree = Tree::new().board("plan").package("release-plan", "build() { echo $BOARD; }");
     tree.mk("-q build plan demo").is("");

@@ -216,6 +216,7 @@ fn carry_out(
         let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
         schedule::drive(&mut schedule, &mut local);
     });
+    job.tell_untried();
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let stop = || workshop.cancel.is_cancelled();
