@@ -239,6 +239,24 @@ fn why_names_every_changed_input_old_and_new() {
 }
 
 #[test]
+fn why_names_the_places_of_configuration_and_the_environment_once() {
+    let tree = Tree::new()
+        .file("board/tiny/WIFI", "old\n")
+        .package("a", "cat_file_merge WIFI > /dev/null\nbuild() { echo \"$LEVEL\"; }")
+        .env("LEVEL", "1");
+    build_words(&tree, &["tiny", "demo", "a"]);
+    let tree = tree.env("LEVEL", "2");
+    tree.write("board/tiny/WIFI", "new\n");
+    tree.write("product/demo/tiny/WIFI", "new\n");
+    let why = tree.mk("why tiny demo a").stdout;
+    let lines: Vec<&str> = why.lines().collect();
+    assert_eq!(lines.len(), 4, "{why}");
+    assert!(lines[1].starts_with("  board/tiny/WIFI: 644 ") && lines[1].contains(" → 644 "), "{why}");
+    assert!(lines[2].starts_with("  product/demo/tiny/WIFI: (absent) → 644 "), "{why}");
+    assert_eq!(lines[3], "  environment LEVEL: 1 → 2");
+}
+
+#[test]
 fn a_second_product_a_second_workspace_and_a_renamed_one_reuse_what_does_not_differ() {
     let tree = diamond()
         .product("more")
@@ -860,11 +878,11 @@ fn configuration_that_a_step_looked_up_and_that_changed_is_the_reason() {
     tree.builds("");
     tree.write("board/tiny/conf", "new\n");
     let plan = tree.mk("plan tiny demo").stdout;
-    assert!(plan.starts_with("build  low           (lookup conf: -, -, 644 "), "{plan}");
+    assert!(plan.starts_with("build  low           (board/tiny/conf: 644 "), "{plan}");
     let said = tree.mk("tiny demo").stderr;
     for package in ["low", "release-tiny"] {
         let reason = said.lines().find(|line| line.starts_with(&format!("{package}: built in"))).unwrap();
-        assert!(reason.contains("lookup conf: "), "{said}");
+        assert!(reason.contains("board/tiny/conf: 644 "), "{said}");
     }
 }
 
