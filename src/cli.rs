@@ -196,7 +196,7 @@ enum Command {
     #[command(after_help = "Examples:\n  mk shell qemu-x86_64 minimal zlib")]
     Shell(command::shell::Options),
     /// Look at, check or shrink the store of results
-    #[command(after_help = "Examples:\n  mk store list\n  mk store verify")]
+    #[command(after_help = "Examples:\n  mk store list\n  mk store verify\n  mk store remove zlib")]
     Store(command::store::Options),
     /// Remove from the store what no build root uses
     #[command(after_help = "Examples:\n  mk gc --dry-run\n  mk gc --older-than 30 --larger-than 20G")]

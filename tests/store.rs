@@ -695,6 +695,26 @@ fn gc_removes_what_no_build_root_uses_and_nothing_else() {
 }
 
 #[test]
+fn results_of_a_package_are_removed_so_that_it_is_built_again() {
+    let tree = with_source().package("other", "build() { :; }");
+    build(&tree);
+    build_words(&tree, &["tiny", "demo", "other"]);
+    assert_eq!(build(&tree), NOTHING);
+    tree.mk("store remove release-tin other").is("! error: `release-tin` has no result in the store `/store`\n! hint: did you mean `release-tiny`?\nstatus 2\n");
+    tree.mk("store remove release-tiny").has("release-tiny  2 B\n2 B removed");
+    assert_eq!(kept(&tree), ["other"]);
+    assert_eq!(fs_err::read_dir(tree.at("store/source")).unwrap().count(), 1);
+    assert_eq!(build(&tree), ["release-tiny"]);
+    tree.mk("store remove --sources release-tiny").has("release-tiny ").has("source ");
+    assert_eq!(fs_err::read_dir(tree.at("store/source")).unwrap().count(), 0);
+    assert_eq!(build(&tree), ["release-tiny"]);
+    let json: Value = serde_json::from_str(&tree.mk("store remove other --format json").stdout).unwrap();
+    assert_eq!(json["removed"][0]["what"], "other");
+    let _building = hold(&tree, "building", FlockArg::LockShared);
+    tree.mk("store remove release-tiny").has("! error: store `/store` is in use by another `mk`");
+}
+
+#[test]
 fn gc_goes_by_when_a_result_was_last_used() {
     let one = "build() { echo one > \"$2/file\"; }";
     let tree = Tree::new().package("taken", one).package("given-up", one).package("unused", one);
