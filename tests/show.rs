@@ -85,6 +85,14 @@ fn configuration_names_are_shown_with_the_files_that_they_mean() {
         "{text}"
     );
     assert_eq!(
+        fixture.mk("show tiny demo ROOTFS").ok(),
+        "ROOTFS  product/demo/tiny/ROOTFS board/tiny/ROOTFS\n\nproduct/demo/tiny/ROOTFS:1  b\nboard/tiny/ROOTFS:1         a\n"
+    );
+    let json = fixture.mk("show tiny demo ROOTFS --format json").json();
+    assert_eq!(json["lines"][1], serde_json::json!({ "file": "board/tiny/ROOTFS", "line": 1, "text": "a" }));
+    let ran = fixture.mk("show tiny demo DEPENDS");
+    assert!(ran.err.ends_with("hint: `r` sets it: `mk show tiny demo r DEPENDS`\n"), "{}", ran.err);
+    assert_eq!(
         fixture.mk("show tiny demo ROOTFS --format plain").ok(),
         "product/demo/tiny/ROOTFS\nboard/tiny/ROOTFS\n"
     );
