@@ -1256,6 +1256,26 @@ fn quiet_tells_failures_alone_and_verbose_follows_the_logs() {
 }
 
 #[test]
+fn of_two_dependencies_with_one_path_the_sysroot_has_that_of_the_first_and_tcdir_that_of_the_last() {
+    for tree in Tree::both() {
+        let library = "build() { mkdir -p \"$2/include\" \"$TCDIR/etc\"; echo $PKGNAME | tee \"$2/include/same.h\" > \"$TCDIR/etc/same\"; }";
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "TARGET=tiny-linux\n")
+            .package("la", library)
+            .package("lb", library)
+            .package(
+                "u1",
+                "DEPENDS=\"la lb\"\nbuild() { cat \"$TCDIR/$TARGET/include/same.h\" \"$TCDIR/etc/same\"; }",
+            )
+            .package(
+                "u2",
+                "DEPENDS=\"lb la\"\nbuild() { cat \"$TCDIR/$TARGET/include/same.h\" \"$TCDIR/etc/same\"; }",
+            );
+        tree.builds("u1 u2").logs("u1", "build", "la\nlb\n").logs("u2", "build", "la\nlb\n");
+    }
+}
+
+#[test]
 fn events_are_told_as_json_lines_on_standard_output() {
     let tree = Tree::new().package("a", "build() { echo hello; }");
     let ran = tree.mk("--format json tiny demo a");
