@@ -62,12 +62,13 @@ impl Job<'_> {
         for need in self.loaded.graph.closure(place) {
             let Some(found) = self.needed(need) else { continue };
             link_view(&found.entry.deploy(), &places.deploy.join(self.recipe(need).name.as_str()))?;
+        }
+        // The first last: as in a room, where it lies on top.
+        for &need in self.loaded.graph.needs[place].iter().rev().filter(|_| !self.target().is_empty()) {
+            let Some(found) = self.needed(need) else { continue };
             for part in SYSROOT_PARTS {
                 let from = found.entry.deploy().join(part);
-                if self.loaded.graph.needs[place].contains(&need)
-                    && from.is_dir()
-                    && !self.target().is_empty()
-                {
+                if from.is_dir() {
                     stage::link_tree(&from, &places.toolchain.join(self.target()).join(part))?;
                 }
             }

@@ -79,6 +79,14 @@ Examples:
   mk sources qemu-x86_64 minimal --output sources
   cd sources && sha256sum --check SHA256SUMS";
 
+const SBOM: &str = "\
+It is made from recipes alone, so nothing has to be built, and is the same each time. It says it was created at \
+SOURCE_DATE_EPOCH, or at the time that outputs of builds have. What ROOTFS names is contained in the root filesystem; all else \
+is needed to build, or to make the release, such as the kernel.
+
+Examples:
+  mk sbom qemu-x86_64 minimal > sbom.spdx.json";
+
 const PACK: &str = "\
 What is missing is built first. An archive holds what the package's `rootfs_files.txt` lists. Packages for opkg have an index \
 beside them, `Packages` and `Packages.gz`, so that the folder is a feed. docs/packages.md says what recipes add.
@@ -200,7 +208,7 @@ enum Command {
     #[command(after_help = "Examples:\n  mk shell qemu-x86_64 minimal zlib")]
     Shell(command::shell::Options),
     /// Look at, check or shrink the store of results
-    #[command(after_help = "Examples:\n  mk store list\n  mk store verify")]
+    #[command(after_help = "Examples:\n  mk store list\n  mk store verify\n  mk store remove zlib")]
     Store(command::store::Options),
     /// Remove from the store what no build root uses
     #[command(after_help = "Examples:\n  mk gc --dry-run\n  mk gc --older-than 30 --larger-than 20G")]
@@ -283,6 +291,9 @@ Examples:
     /// Export archives, recipes, patches and configuration of a product, as licences ask for
     #[command(after_help = SOURCES)]
     Sources(command::sources::Options),
+    /// Print the bill of materials of a product as SPDX 2.3 JSON: versions, licences, archives, what needs what
+    #[command(after_help = SBOM)]
+    Sbom(command::sbom::Options),
     /// Make an SDK: toolchain, headers and libraries of a product, in an archive that works wherever it is unpacked
     #[command(after_help = SDK)]
     Sdk(command::sdk::Options),
@@ -478,6 +489,7 @@ fn carry_out(cli: Cli, words: &ArgMatches, broken_jobserver: Option<Error>) -> R
         Command::Pack(options) => command::pack::run(&settings, &options),
         Command::Sdk(options) => command::sdk::run(&settings, &options),
         Command::Sources(options) => command::sources::run(&settings, &options),
+        Command::Sbom(options) => command::sbom::run(&settings, &options),
         Command::Report(options) => command::report::run(&settings, &options),
     }
 }

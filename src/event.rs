@@ -99,9 +99,13 @@ pub enum Outcome {
     Failed,
     /// Not tried because something that it needs failed.
     Skipped,
-    /// Not finished because the run was stopped.
+    /// Not finished because the run was stopped, or not tried because something else failed; then its reason is
+    /// [`NOT_TRIED`].
     Cancelled,
 }
+
+/// The reason of what was cancelled before it was built.
+pub const NOT_TRIED: &str = "not tried";
 
 /// One thing that happened. `slot` numbers the place that the work takes among those running at once, from 0.
 #[derive(Debug, Clone, Serialize, Deserialize)]

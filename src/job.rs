@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::digest::Digest;
 use crate::disk::LockFile;
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Events, Failure, Outcome, Work};
+use crate::event::{self, Event, Events, Failure, Outcome, Work};
 use crate::fetch::Fetcher;
 use crate::key::Manifest;
 use crate::layout::Workspace;
@@ -414,10 +414,27 @@ impl<'a> Job<'a> {
         if let (Some(outcome), false) = (outcome, state.ended) {
             state.ended = true;
             let size = state.found.as_ref().map_or(0, |found| found.entry.meta.size);
-            let (reason, elapsed) = (state.reason.clone(), state.elapsed);
+            let reason = if outcome == Outcome::Built { state.reason.clone() } else { String::new() };
+            let elapsed = state.elapsed;
             self.events.send(Event::PackageEnded { package, outcome, reason, elapsed, size });
         }
         end
+    }
+
+    /// Tells of packages that the run did not come to, when it is over.
+    pub fn tell_untried(&self) {
+        for place in 0..self.states.len() {
+            let mut state = self.state(place);
+            if state.action != Some(Action::Reuse) && !std::mem::replace(&mut state.ended, true) {
+                self.events.send(Event::PackageEnded {
+                    package: self.recipe(place).name.clone(),
+                    outcome: Outcome::Cancelled,
+                    reason: event::NOT_TRIED.to_owned(),
+                    elapsed: state.elapsed,
+                    size: 0,
+                });
+            }
+        }
     }
 
     /// The exit code that stands for what failed so far; of several the least, whichever came first.

@@ -204,7 +204,34 @@ impl Planner<'_> {
     pub fn changes(&self, place: usize, last: Option<&Manifest>, now: &Manifest) -> Result<Vec<String>> {
         let Some(last) = last else { return Ok(Vec::new()) };
         let now = self.with_discovered(place, now, &last.labels(is_discovered))?;
-        Ok(last.filter(|label| now.get(label).is_some() || !label.starts_with("needs ")).changes(&now))
+        let last = last.filter(|label| now.get(label).is_some() || !label.starts_with("needs "));
+        // A variable that comes from the environment is there twice, and says the same.
+        let told = |label: &str| {
+            let Some(name) = label.strip_prefix("variable ") else { return true };
+            let from = format!("environment {name}");
+            let same = |manifest: &Manifest| match (manifest.get(label), manifest.get(&from)) {
+                (Some(value), Some(from)) => value.ends_with(from),
+                (value, from) => value.is_none() && from.is_none(),
+            };
+            last.get(&from) == now.get(&from) || !same(&last) || !same(&now)
+        };
+        let (last, now) = (self.by_place(&last.filter(told)), self.by_place(&now.filter(told)));
+        let lines = last.changes(&now).into_iter();
+        Ok(lines.map(|line| line.strip_prefix("lookup ").map_or(line.clone(), str::to_owned)).collect())
+    }
+
+    /// The same with a line for each place in which a look-up found something, named by its path in the tree.
+    fn by_place(&self, manifest: &Manifest) -> Manifest {
+        let mut split = manifest.filter(|label| !label.starts_with("lookup "));
+        for label in manifest.labels(|label| label.starts_with("lookup ")) {
+            let (name, found) = (&label["lookup ".len()..], manifest.get(&label).unwrap_or_default());
+            for (place, value) in self.ingredients.places.iter().zip(found.split(", ")) {
+                if value != "-" {
+                    split.set(format!("lookup {}", self.ingredients.tree.show(&place.join(name))), value);
+                }
+            }
+        }
+        split
     }
 
     /// The manifest of the result that this build root used last.

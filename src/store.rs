@@ -241,6 +241,22 @@ impl Store {
         })
     }
 
+    /// Remembers, by the time of its folder, that a result is used now. Nothing is lost where that is not allowed.
+    pub fn touch(&self, key: &Digest) {
+        use nix::sys::stat::{UtimensatFlags, utimensat};
+        use nix::sys::time::TimeSpec;
+        let path = self.sharded("entry", key);
+        let flags = UtimensatFlags::NoFollowSymlink;
+        let _ = utimensat(nix::fcntl::AT_FDCWD, &path, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW, flags);
+    }
+
+    /// Whether this user may remove that folder of the store: its owner may, and root.
+    pub fn may_discard(&self, path: &Path) -> bool {
+        let user = nix::unistd::geteuid();
+        let owner = path.symlink_metadata().map(|meta| std::os::unix::fs::MetadataExt::uid(&meta));
+        user.is_root() || owner.is_ok_and(|owner| owner == user.as_raw())
+    }
+
     /// Removes a folder of the store at once, by a rename: nobody sees it half removed.
     pub fn discard(&self, path: &Path) -> Result<()> {
         let all = self.root.join("tmp");

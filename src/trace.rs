@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
-use crate::event::{Event, Failure, Outcome, Stamped, Work};
+use crate::event::{Event, Failure, NOT_TRIED, Outcome, Stamped, Work};
 use crate::names::{PackageName, Step};
 use crate::units;
 
@@ -180,8 +180,10 @@ impl Run {
             Event::Download { package, done, .. } => self.package(package).downloaded = *done,
             Event::PackageEnded { package, outcome, reason, elapsed, size } => {
                 let entry = self.package(package);
-                entry.outcome = Some(*outcome);
-                entry.reason.clone_from(reason);
+                if reason != NOT_TRIED {
+                    entry.outcome = Some(*outcome);
+                    entry.reason.clone_from(reason);
+                }
                 entry.size = *size;
                 entry.elapsed = elapsed.as_secs_f64();
             }

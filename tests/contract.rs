@@ -1256,6 +1256,26 @@ fn quiet_tells_failures_alone_and_verbose_follows_the_logs() {
 }
 
 #[test]
+fn of_two_dependencies_with_one_path_the_sysroot_has_that_of_the_first_and_tcdir_that_of_the_last() {
+    for tree in Tree::both() {
+        let library = "build() { mkdir -p \"$2/include\" \"$TCDIR/etc\"; echo $PKGNAME | tee \"$2/include/same.h\" > \"$TCDIR/etc/same\"; }";
+        let tree = tree
+            .file("board/tiny/TOOLCHAIN", "TARGET=tiny-linux\n")
+            .package("la", library)
+            .package("lb", library)
+            .package(
+                "u1",
+                "DEPENDS=\"la lb\"\nbuild() { cat \"$TCDIR/$TARGET/include/same.h\" \"$TCDIR/etc/same\"; }",
+            )
+            .package(
+                "u2",
+                "DEPENDS=\"lb la\"\nbuild() { cat \"$TCDIR/$TARGET/include/same.h\" \"$TCDIR/etc/same\"; }",
+            );
+        tree.builds("u1 u2").logs("u1", "build", "la\nlb\n").logs("u2", "build", "la\nlb\n");
+    }
+}
+
+#[test]
 fn events_are_told_as_json_lines_on_standard_output() {
     let tree = Tree::new().package("a", "build() { echo hello; }");
     let ran = tree.mk("--format json tiny demo a");
@@ -1265,6 +1285,26 @@ fn events_are_told_as_json_lines_on_standard_output() {
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!((kinds.first(), kinds.last()), (Some(&"run-started"), Some(&"run-ended")));
     assert!(kinds.contains(&"step-ended") && kinds.contains(&"package-ended"), "{kinds:?}");
+}
+
+#[test]
+fn each_planned_package_is_told_to_have_ended_also_when_the_run_ends_early() {
+    let tree = Tree::new()
+        .package("a-fails", "build() { false; }")
+        .package("b", "build() { :; }")
+        .package("release-tiny", "DEPENDS=\"a-fails b\"");
+    let ran = tree.mk("--format json tiny demo");
+    let ended: Vec<String> = ran
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|event| event["event"] == "package-ended")
+        .map(|event| {
+            format!("{} {} {}", event["package"], event["outcome"], event["reason"]).replace('"', "")
+        })
+        .collect();
+    assert_eq!(ended, ["a-fails failed ", "release-tiny skipped a-fails", "b cancelled not tried"]);
+    tree.mk("tiny demo").has("3 packages: 1 failed, 1 skipped, 1 not tried");
 }
 
 #[test]

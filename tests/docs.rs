@@ -147,7 +147,7 @@ fn commands_options_and_their_values_complete() {
     let dir = tree();
     let of = |line: &str| complete(dir.path(), line);
     assert_eq!(of("sto"), "store");
-    assert_eq!(of("store "), "list verify");
+    assert_eq!(of("store "), "list verify remove");
     assert_eq!(of("gc --dry"), "--dry-run");
     assert_eq!(of("plan --rooms a"), "auto always");
     assert_eq!(of("plan --format=j"), "--format=json");

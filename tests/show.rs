@@ -85,6 +85,14 @@ fn configuration_names_are_shown_with_the_files_that_they_mean() {
         "{text}"
     );
     assert_eq!(
+        fixture.mk("show tiny demo ROOTFS").ok(),
+        "ROOTFS  product/demo/tiny/ROOTFS board/tiny/ROOTFS\n\nproduct/demo/tiny/ROOTFS:1  b\nboard/tiny/ROOTFS:1         a\n"
+    );
+    let json = fixture.mk("show tiny demo ROOTFS --format json").json();
+    assert_eq!(json["lines"][1], serde_json::json!({ "file": "board/tiny/ROOTFS", "line": 1, "text": "a" }));
+    let ran = fixture.mk("show tiny demo DEPENDS");
+    assert!(ran.err.ends_with("hint: `r` sets it: `mk show tiny demo r DEPENDS`\n"), "{}", ran.err);
+    assert_eq!(
         fixture.mk("show tiny demo ROOTFS --format plain").ok(),
         "product/demo/tiny/ROOTFS\nboard/tiny/ROOTFS\n"
     );
@@ -150,7 +158,13 @@ fn files_of_a_package_are_listed_with_modes_and_sizes() {
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines[1][1..], ["6", "B", "image", "bin/a", "tool"]);
     assert_eq!(lines[5][1..], ["2", "B", "share/help"]);
-    assert!(fixture.mk("files base").ok().contains("image  sbin -> bin\n"));
+    let base = fixture.mk("files base").ok().to_owned();
+    assert!(base.contains("image  sbin -> bin\n") && base.contains("image  bin/[\n"), "{base}");
+    // A fallback that gave way, and a package that is not in ROOTFS.
+    assert!(base.contains("bin/x\n") && !base.contains("image  bin/x\n"), "{base}");
+    assert!(!fixture.mk("files spare").ok().contains("image"));
+    let spare = fixture.mk("files spare --format json").json();
+    assert_eq!((&spare["files"][1]["listed"], &spare["files"][1]["image"]), (&true.into(), &false.into()));
     let json = fixture.mk("files tool --format json").json();
     assert_eq!(json["build"], "tiny-demo");
     assert_eq!(json["files"][1]["path"], "bin/a tool");

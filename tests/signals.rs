@@ -98,15 +98,18 @@ fn the_whole_foreground_group_may_get_it_as_from_a_terminal() {
 #[test]
 fn a_step_that_ends_when_it_is_asked_to_is_given_the_time() {
     let tree = Tree::new().package(
-        "release-tiny",
+        "slow",
         "build() { trap 'echo tidy; exit 1' TERM; echo begun; while :; do sleep 0.01; done; }",
     );
+    let tree = tree.package("release-tiny", "DEPENDS=slow");
     let mut running = start(&tree, &["tiny", "demo"]);
-    until_logged(&tree, "release-tiny", &["begun"]);
+    until_logged(&tree, "slow", &["begun"]);
     signal(running.id(), SIGINT);
     assert_eq!(running.wait().signal(), Some(SIGINT as i32));
-    assert!(tree.log("release-tiny", "build").ends_with("tidy\n"));
+    assert!(tree.log("slow", "build").ends_with("tidy\n"));
     let record = fs_err::read_to_string(tree.built("log/events.json")).unwrap();
+    let untried = "\"package\":\"release-tiny\",\"outcome\":\"cancelled\",\"reason\":\"not tried\"";
+    assert!(record.contains(untried), "{record}");
     assert!(
         record.contains("\"outcome\":\"cancelled\"") && !record.contains("\"event\":\"failed\""),
         "{record}"

@@ -239,6 +239,24 @@ fn why_names_every_changed_input_old_and_new() {
 }
 
 #[test]
+fn why_names_the_places_of_configuration_and_the_environment_once() {
+    let tree = Tree::new()
+        .file("board/tiny/WIFI", "old\n")
+        .package("a", "cat_file_merge WIFI > /dev/null\nbuild() { echo \"$LEVEL\"; }")
+        .env("LEVEL", "1");
+    build_words(&tree, &["tiny", "demo", "a"]);
+    let tree = tree.env("LEVEL", "2");
+    tree.write("board/tiny/WIFI", "new\n");
+    tree.write("product/demo/tiny/WIFI", "new\n");
+    let why = tree.mk("why tiny demo a").stdout;
+    let lines: Vec<&str> = why.lines().collect();
+    assert_eq!(lines.len(), 4, "{why}");
+    assert!(lines[1].starts_with("  board/tiny/WIFI: 644 ") && lines[1].contains(" → 644 "), "{why}");
+    assert!(lines[2].starts_with("  product/demo/tiny/WIFI: (absent) → 644 "), "{why}");
+    assert_eq!(lines[3], "  environment LEVEL: 1 → 2");
+}
+
+#[test]
 fn a_second_product_a_second_workspace_and_a_renamed_one_reuse_what_does_not_differ() {
     let tree = diamond()
         .product("more")
@@ -677,6 +695,61 @@ fn gc_removes_what_no_build_root_uses_and_nothing_else() {
 }
 
 #[test]
+fn results_of_a_package_are_removed_so_that_it_is_built_again() {
+    let tree = with_source().package("other", "build() { :; }");
+    build(&tree);
+    build_words(&tree, &["tiny", "demo", "other"]);
+    assert_eq!(build(&tree), NOTHING);
+    tree.mk("store remove release-tin other").is("! error: `release-tin` has no result in the store `/store`\n! hint: did you mean `release-tiny`?\nstatus 2\n");
+    tree.mk("store remove release-tiny").has("release-tiny  2 B\n2 B removed");
+    assert_eq!(kept(&tree), ["other"]);
+    assert_eq!(fs_err::read_dir(tree.at("store/source")).unwrap().count(), 1);
+    assert_eq!(build(&tree), ["release-tiny"]);
+    tree.mk("store remove --sources release-tiny").has("release-tiny ").has("source ");
+    assert_eq!(fs_err::read_dir(tree.at("store/source")).unwrap().count(), 0);
+    assert_eq!(build(&tree), ["release-tiny"]);
+    let json: Value = serde_json::from_str(&tree.mk("store remove other --format json").stdout).unwrap();
+    assert_eq!(json["removed"][0]["what"], "other");
+    let _building = hold(&tree, "building", FlockArg::LockShared);
+    tree.mk("store remove release-tiny").has("! error: store `/store` is in use by another `mk`");
+}
+
+#[test]
+fn gc_goes_by_when_a_result_was_last_used() {
+    let one = "build() { echo one > \"$2/file\"; }";
+    let tree = Tree::new().package("taken", one).package("given-up", one).package("unused", one);
+    build_words(&tree, &["tiny", "demo", "taken", "given-up", "unused"]);
+    for package in ["taken", "given-up", "unused"] {
+        days_ago(&tree, package, 40);
+    }
+    tree.write("pkg/given-up/build", "build() { :; }");
+    assert_eq!(build_words(&tree, &["tiny", "demo", "given-up"]), ["given-up"]);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    assert_eq!(build_words(&tree, &["tiny", "demo", "taken"]), NOTHING);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    tree.mk("gc --older-than 30").has("unused");
+    assert_eq!(kept(&tree), ["given-up", "given-up", "taken"]);
+}
+
+#[test]
+fn gc_leaves_what_other_users_made_and_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let tree = Tree::new().package("mine", "build() { :; }").package("of-root", "build() { :; }");
+    build_words(&tree, &["tiny", "demo", "mine", "of-root"]);
+    fs_err::remove_dir_all(tree.built("")).unwrap();
+    let other = entry(&tree, "of-root");
+    let mut gc = tree.command_of_nobody(&["gc"]);
+    std::os::unix::fs::chown(&other, Some(0), Some(0)).unwrap();
+    tree.run(&mut gc).has("mine").has("! note: left what other users made: 1 of what could go");
+    assert_eq!(kept(&tree), ["of-root"]);
+    let ran = tree.run(&mut tree.command(&["gc", "--format", "json"]));
+    assert_eq!(serde_json::from_str::<Value>(&ran.stdout).unwrap()["others"], 0);
+    assert_eq!(kept(&tree), NOTHING);
+}
+
+#[test]
 fn gc_by_size_removes_the_oldest_first_and_no_more_than_asked() {
     let big = "build() { head -c 100000 /dev/urandom > \"$2/file\"; }";
     let tree = Tree::new().package("a", big).package("b", big).package("c", big);
@@ -825,11 +898,11 @@ fn configuration_that_a_step_looked_up_and_that_changed_is_the_reason() {
     tree.builds("");
     tree.write("board/tiny/conf", "new\n");
     let plan = tree.mk("plan tiny demo").stdout;
-    assert!(plan.starts_with("build  low           (lookup conf: -, -, 644 "), "{plan}");
+    assert!(plan.starts_with("build  low           (board/tiny/conf: 644 "), "{plan}");
     let said = tree.mk("tiny demo").stderr;
     for package in ["low", "release-tiny"] {
         let reason = said.lines().find(|line| line.starts_with(&format!("{package}: built in"))).unwrap();
-        assert!(reason.contains("lookup conf: "), "{said}");
+        assert!(reason.contains("board/tiny/conf: 644 "), "{said}");
     }
 }
 

@@ -218,6 +218,7 @@ fn carry_out(
         let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
         schedule::drive(&mut schedule, &mut local);
     });
+    job.tell_untried();
 
     let found: Vec<Option<Found>> = (0..plan.packages.len()).map(|place| job.found(place)).collect();
     let stop = || workshop.cancel.is_cancelled();
@@ -382,7 +383,10 @@ fn show_results(
         if changed {
             let path = root.state().join("manifest").join(recipe.name.as_str());
             store::write_atomically(&path, &fs_err::read(found.entry.manifest())?)?;
-            now.insert(recipe.name.clone(), found.entry.key);
+            if let Some(last) = now.insert(recipe.name.clone(), found.entry.key) {
+                store.touch(&last);
+            }
+            store.touch(&found.entry.key);
         }
         if !built(place) && (changed || left.iter().any(|name| recipe.name.as_str() == name)) {
             let kept = |step: Step| found.entry.logs().join(format!("{step}.log"));

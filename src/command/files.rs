@@ -13,6 +13,8 @@ use crate::names::PackageName;
 use crate::store::{Entry, Store};
 use crate::{image, output, units};
 
+use super::owner;
+
 /// Whose files.
 #[derive(Debug, clap::Args)]
 pub struct Options {
@@ -37,6 +39,8 @@ struct Item {
     target: Option<String>,
     /// Whether the package's `rootfs_files.txt` names it.
     listed: bool,
+    /// Whether the image has it from this package.
+    image: bool,
 }
 
 /// Results that a build root shows, by package.
@@ -65,9 +69,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         });
     };
     let listed: BTreeSet<String> = image::lines(&entry.deploy()).into_keys().collect();
-    let mut items = walk(&entry.deploy(), "deploy", &listed)?;
+    let lists = owner::lists(settings, &root, &results);
+    let in_image =
+        |path: &str| listed.contains(path) && owner::owners_of(path, &lists, &results).contains(&&package);
+    let mut items = walk(&entry.deploy(), "deploy", &listed, &in_image)?;
     if entry.meta.toolchain {
-        items.extend(walk(&entry.toolchain(), "toolchain", &BTreeSet::new())?);
+        items.extend(walk(&entry.toolchain(), "toolchain", &BTreeSet::new(), &|_| false)?);
     }
     if settings.format == Format::Json {
         return output::json(&serde_json::json!({
@@ -89,7 +96,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             vec![
                 format!("{sign}{}", item.mode),
                 format!("{size:>8}"),
-                if item.listed { "image" } else { "" }.to_owned(),
+                if item.image { "image" } else { "" }.to_owned(),
                 format!("{before}{}{target}", item.path),
             ]
         })
@@ -97,7 +104,12 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     output::data(&output::table(&rows))
 }
 
-fn walk(top: &Path, place: &'static str, listed: &BTreeSet<String>) -> Result<Vec<Item>> {
+fn walk(
+    top: &Path,
+    place: &'static str,
+    listed: &BTreeSet<String>,
+    in_image: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     for entry in walkdir::WalkDir::new(top).min_depth(1).sort_by_file_name() {
         let entry = entry.map_err(std::io::Error::from)?;
@@ -118,6 +130,7 @@ fn walk(top: &Path, place: &'static str, listed: &BTreeSet<String>) -> Result<Ve
             bytes: if kind == "file" { meta.size() } else { 0 },
             target: target.map(|target| target.to_string_lossy().into_owned()),
             listed: listed.contains(&path),
+            image: in_image(&path),
             path,
         });
     }

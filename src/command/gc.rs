@@ -9,15 +9,15 @@ use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::layout::Workspace;
 use crate::store::{Lock, Store};
-use crate::{output, units};
+use crate::{output, report, units};
 
 /// What may go.
 #[derive(Debug, clap::Args)]
 pub struct Options {
-    /// Remove only what was made more than so many days ago
+    /// Remove only what was last used more than so many days ago
     #[arg(long, value_name = "DAYS", default_value_t = 0)]
     older_than: u64,
-    /// Remove, oldest first, only until the store is no larger than this (such as 500M, 20G)
+    /// Remove, longest unused first, only until the store is no larger than this (such as 500M, 20G)
     #[arg(long, value_name = "SIZE")]
     larger_than: Option<String>,
     /// Say what would be removed, remove nothing
@@ -27,7 +27,7 @@ pub struct Options {
 
 /// Something that may be removed.
 struct Unused {
-    made: SystemTime,
+    used: SystemTime,
     path: PathBuf,
     what: String,
     bytes: u64,
@@ -57,13 +57,23 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             prepared.extend(entry.meta.prepared);
         } else {
             let what = format!("{} {}", entry.meta.package, entry.meta.version);
-            unused.push(Unused { made: made(&entry.path), what, bytes: entry.meta.size, path: entry.path });
+            unused.push(Unused {
+                used: last_used(&entry.path),
+                what,
+                bytes: entry.meta.size,
+                path: entry.path,
+            });
         }
     }
     for (key, path) in store.broken() {
         let bytes = weigh(&path);
         total += bytes;
-        unused.push(Unused { made: made(&path), what: format!("unreadable {}", key.short()), bytes, path });
+        unused.push(Unused {
+            used: last_used(&path),
+            what: format!("unreadable {}", key.short()),
+            bytes,
+            path,
+        });
     }
     for (kind, keep) in [("source", sources), ("prepared", prepared), ("failed", BTreeSet::new())] {
         for folder in std::fs::read_dir(store.root().join(kind)).into_iter().flatten().flatten() {
@@ -80,17 +90,22 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
                     "{kind} {}",
                     folder.file_name().to_string_lossy().chars().take(8).collect::<String>()
                 );
-                unused.push(Unused { made: made(&path), path, what, bytes });
+                unused.push(Unused { used: last_used(&path), path, what, bytes });
             }
         }
     }
-    unused.sort_by(|a, b| a.made.cmp(&b.made).then_with(|| a.path.cmp(&b.path)));
+    unused.sort_by(|a, b| a.used.cmp(&b.used).then_with(|| a.path.cmp(&b.path)));
     let young = SystemTime::now().checked_sub(Duration::from_secs(options.older_than.saturating_mul(86_400)));
     let mut removed = Vec::new();
+    let mut others = 0;
     let mut left = total;
     for item in unused {
-        let old_enough = options.older_than == 0 || young.is_some_and(|young| item.made < young);
+        let old_enough = options.older_than == 0 || young.is_some_and(|young| item.used < young);
         if old_enough && limit.is_none_or(|limit| left > limit) {
+            if !store.may_discard(&item.path) {
+                others += 1;
+                continue;
+            }
             left -= item.bytes.min(left);
             if !options.dry_run {
                 store.discard(&item.path)?;
@@ -102,6 +117,11 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         store.sweep();
         store.clear_locks()?;
     }
+    if others > 0 {
+        report::note(&format!(
+            "left what other users made: {others} of what could go; they can remove that by `mk gc`, or root"
+        ));
+    }
     let freed: u64 = removed.iter().map(|item| item.bytes).sum();
     if settings.format == Format::Json {
         let items: Vec<_> = removed
@@ -112,7 +132,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             })
             .collect();
         return output::json(
-            &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left }),
+            &serde_json::json!({ "removed": items, "bytes": freed, "dry_run": options.dry_run, "left": left, "others": others }),
         );
     }
     let mut rows: Vec<Vec<String>> =
@@ -130,7 +150,8 @@ pub fn alone(store: &Store) -> Result<Lock> {
     })
 }
 
-fn made(path: &Path) -> SystemTime {
+/// When a build root last took a result or gave it up; of other folders, when they were made.
+fn last_used(path: &Path) -> SystemTime {
     path.metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 

@@ -25,6 +25,7 @@ pub mod pack;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod sbom;
 pub mod sdk;
 pub mod shell;
 pub mod show;

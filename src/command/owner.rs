@@ -40,30 +40,18 @@ struct Owner<'a> {
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let root = super::choose_build_root(settings, options.build.as_deref())?;
     let results = super::files::results(settings, &root);
-    let members = image_packages(settings, &root);
-    let lists: BTreeMap<&PackageName, BTreeMap<String, String>> = results
-        .iter()
-        .filter(|(name, _)| members.as_ref().is_none_or(|members| members.contains(name.as_str())))
-        .map(|(name, entry)| (name, image::lines(&entry.deploy())))
-        .collect();
+    let lists = lists(settings, &root, &results);
     let path = resolve(&options.path, &lists, &results);
-    let owners: Vec<Owner> = lists
-        .iter()
-        .filter_map(|(name, list)| {
-            let definition = list.get(&path)?.clone();
-            Some(Owner {
-                package: name,
-                version: &results[*name].meta.version,
-                path: path.clone(),
-                image: true,
-                definition: Some(definition),
-            })
+    let mut owners: Vec<Owner> = owners_of(&path, &lists, &results)
+        .into_iter()
+        .map(|name| Owner {
+            package: name,
+            version: &results[name].meta.version,
+            path: path.clone(),
+            image: true,
+            definition: lists[name].get(&path).cloned(),
         })
         .collect();
-    let (fallbacks, firm): (Vec<Owner>, Vec<Owner>) = owners
-        .into_iter()
-        .partition(|owner| image::is_fallback(&results[owner.package].deploy(), &owner.path));
-    let mut owners = if firm.is_empty() { fallbacks } else { firm };
     if owners.is_empty() {
         let plain = options.path.trim_matches('/').to_owned();
         for (name, entry) in &results {
@@ -99,6 +87,35 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     output::data(&output::table(&rows))
 }
 
+/// What each package of the root filesystem lists, by path.
+pub type Lists<'a> = BTreeMap<&'a PackageName, BTreeMap<String, String>>;
+
+/// Reads these lists.
+pub fn lists<'a>(
+    settings: &Settings,
+    root: &BuildRoot,
+    results: &'a BTreeMap<PackageName, Entry>,
+) -> Lists<'a> {
+    let members = image_packages(settings, root);
+    results
+        .iter()
+        .filter(|(name, _)| members.as_ref().is_none_or(|members| members.contains(name.as_str())))
+        .map(|(name, entry)| (name, image::lines(&entry.deploy())))
+        .collect()
+}
+
+/// The packages that put a path into the image: those that list it, fallbacks only where nobody else does.
+pub fn owners_of<'a>(
+    path: &str,
+    lists: &Lists<'a>,
+    results: &BTreeMap<PackageName, Entry>,
+) -> Vec<&'a PackageName> {
+    let owners = lists.iter().filter(|(_, list)| list.contains_key(path)).map(|(name, _)| *name);
+    let (fallbacks, firm): (Vec<_>, Vec<_>) =
+        owners.partition(|name| image::is_fallback(&results[*name].deploy(), path));
+    if firm.is_empty() { fallbacks } else { firm }
+}
+
 /// Whether a folder has a path, without leaving it by `..` or by a link.
 fn is_below(folder: &Path, path: &str) -> bool {
     let file = folder.join(path);
@@ -119,11 +136,7 @@ fn image_packages(settings: &Settings, root: &BuildRoot) -> Option<BTreeSet<Stri
 }
 
 /// The path with the image's links followed, but not the last name's own: `/usr/bin/x` is `bin/x` where `usr` leads to `.`.
-fn resolve(
-    path: &str,
-    lists: &BTreeMap<&PackageName, BTreeMap<String, String>>,
-    results: &BTreeMap<PackageName, Entry>,
-) -> String {
+fn resolve(path: &str, lists: &Lists<'_>, results: &BTreeMap<PackageName, Entry>) -> String {
     let mut rest: Vec<String> = path.split('/').rev().map(str::to_owned).collect();
     let mut done: Vec<String> = Vec::new();
     let mut links = 0;

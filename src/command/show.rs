@@ -12,6 +12,7 @@ use crate::evaluate::Assignment;
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::output;
+use crate::recipe::Recipe;
 use crate::store::Store;
 
 /// What to show.
@@ -115,7 +116,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     }
     let listing = listing(settings, &loaded, package.and(goals.first()), &store)?;
     match name {
-        Some(name) => one(settings, &loaded, listing, name, &packages),
+        Some(name) => one(settings, &loaded, listing, name, &packages, &store),
         None if settings.format == Format::Json => output::json(&listing),
         None => output::data(&text(&loaded, &listing)),
     }
@@ -256,6 +257,49 @@ fn files(loaded: &Loaded, name: &str) -> Vec<String> {
     paths.map(|path| loaded.tree.show(&path)).collect()
 }
 
+/// A line of a configuration file.
+#[derive(Debug, Serialize)]
+struct Line {
+    #[serde(flatten)]
+    place: Place,
+    text: String,
+}
+
+/// What stands in these files, in their order: empty lines and comments aside.
+fn lines(loaded: &Loaded, files: &[String]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for file in files {
+        let text = fs_err::read_to_string(loaded.tree.root().join(file)).unwrap_or_default();
+        for (number, text) in (1..).zip(text.lines()) {
+            let text = text.trim();
+            if !text.is_empty() && !text.starts_with('#') {
+                let place = Place { file: file.clone(), line: Some(number) };
+                lines.push(Line { place, text: text.to_owned() });
+            }
+        }
+    }
+    lines
+}
+
+/// A few packages whose recipes set a variable, in the order of their names.
+fn setters(
+    settings: &Settings,
+    loaded: &Loaded,
+    packages: &[PackageName],
+    store: &Store,
+    name: &str,
+) -> Vec<PackageName> {
+    let target = (loaded.board.as_str(), loaded.product.as_str());
+    let read = load::read_each(settings, store, loaded.tree.clone(), target, packages, true);
+    let recipes = read.map(|(read, _)| read.graph.packages).unwrap_or_default();
+    let sets = |recipe: &Recipe| recipe.evaluated.history.iter().any(|set| set.name == name);
+    let mut found: Vec<PackageName> =
+        recipes.iter().filter(|recipe| sets(recipe)).map(|recipe| recipe.name.clone()).collect();
+    found.sort();
+    found.truncate(3);
+    found
+}
+
 fn text(loaded: &Loaded, listing: &Listing<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(recipe) = listing.package.and_then(|_| loaded.graph.packages.first()) {
@@ -314,6 +358,7 @@ fn one(
     listing: Listing<'_>,
     name: &str,
     packages: &[PackageName],
+    store: &Store,
 ) -> Result<()> {
     let plain = settings.format == Format::Plain;
     if let Some(variable) = listing.variables.iter().find(|variable| variable.name == name) {
@@ -341,12 +386,21 @@ fn one(
     let files = files(loaded, name);
     if !files.is_empty() || listing.configuration.iter().any(|configuration| configuration.name == name) {
         let configuration = Configuration { name: name.to_owned(), files };
+        let lines = lines(loaded, &configuration.files);
         return match settings.format {
-            Format::Json => output::json(&configuration),
+            Format::Json => output::json(&serde_json::json!({
+                "name": configuration.name, "files": configuration.files, "lines": lines,
+            })),
             _ if plain => {
                 output::data(&configuration.files.iter().map(|file| format!("{file}\n")).collect::<String>())
             }
-            _ => output::data(&output::table(&[configuration_row(&configuration)])),
+            _ => {
+                let rows: Vec<Vec<String>> =
+                    lines.iter().map(|line| vec![line.place.to_string(), line.text.clone()]).collect();
+                let files = output::table(&[configuration_row(&configuration)]);
+                let gap = if rows.is_empty() { "" } else { "\n" };
+                output::data(&format!("{files}{gap}{}", output::table(&rows)))
+            }
         };
     }
     let (what, known): (String, Vec<&str>) = match listing.package {
@@ -367,7 +421,17 @@ fn one(
     let names = listing.variables.iter().map(|variable| variable.name.as_str());
     let names = names.chain(listing.functions.iter().map(|function| function.name.as_str()));
     let names = names.chain(listing.configuration.iter().map(|configuration| configuration.name.as_str()));
-    let error = Error::new(Kind::Usage, what);
+    let mut error = Error::new(Kind::Usage, what);
+    if listing.package.is_none() {
+        let setters = setters(settings, loaded, packages, store, name);
+        for package in &setters {
+            let words = format!("{} {} {package} {name}", listing.board, listing.product);
+            error = error.hint(format!("`{package}` sets it: `mk show {words}`"));
+        }
+        if !setters.is_empty() {
+            return Err(error);
+        }
+    }
     Err(match nearest(name, names.chain(known)) {
         Some(near) => error.hint(format!("did you mean `{near}`?")),
         None => error,

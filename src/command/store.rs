@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::{Format, Settings};
 use crate::digest::Digest;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind, Result, nearest};
 use crate::store::{Entry, Store};
 use crate::{finish, output, units};
 
@@ -26,15 +26,77 @@ enum Command {
         #[arg(long)]
         remove: bool,
     },
+    /// Remove all results of packages, so that they are built again
+    Remove {
+        /// Whose results
+        #[arg(required = true)]
+        packages: Vec<String>,
+        /// Also the unpacked and prepared sources that they were built from
+        #[arg(long)]
+        sources: bool,
+    },
 }
 
 /// Carries out the command.
 pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let store = settings.existing_store()?;
-    match options.command {
+    match &options.command {
         Command::List => list(settings, &store),
-        Command::Verify { remove } => verify(settings, &store, remove),
+        Command::Verify { remove } => verify(settings, &store, *remove),
+        Command::Remove { packages, sources } => remove(settings, &store, packages, *sources),
     }
+}
+
+fn remove(settings: &Settings, store: &Store, packages: &[String], sources: bool) -> Result<()> {
+    let _alone = super::gc::alone(store)?;
+    let entries = store.entries();
+    let known: Vec<String> = entries.iter().map(|entry| entry.meta.package.to_string()).collect();
+    if let Some(none) = packages.iter().find(|name| !known.contains(name)) {
+        let error = Error::new(
+            Kind::Usage,
+            format!("`{none}` has no result in the store `{}`", store.root().display()),
+        );
+        return Err(match nearest(none, known.iter().map(String::as_str)) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`mk store list` lists packages that have results"),
+        });
+    }
+    let mut removed = BTreeMap::new();
+    for entry in
+        entries.into_iter().filter(|entry| packages.iter().any(|name| entry.meta.package.as_str() == name))
+    {
+        if sources {
+            let source = entry.meta.source.map(|digest| ("source", digest, store.source(&digest)));
+            let prepared = entry.meta.prepared.map(|key| ("prepared", key, store.prepared(&key)));
+            for (kind, digest, path) in
+                [source, prepared].into_iter().flatten().filter(|item| item.2.exists())
+            {
+                let bytes = super::gc::weigh(&path);
+                removed.insert(path, (format!("{kind} {}", digest.short()), bytes));
+            }
+        }
+        let what = format!("{} {}", entry.meta.package, entry.meta.version).trim_end().to_owned();
+        removed.insert(entry.path, (what, entry.meta.size));
+    }
+    if let Some(others) = removed.keys().find(|path| !store.may_discard(path)) {
+        return Err(Error::new(Kind::Host, format!("`{}` is another user's", others.display()))
+            .hint("nothing was removed; its owner can remove it, or root"));
+    }
+    for path in removed.keys() {
+        store.discard(path)?;
+    }
+    let freed: u64 = removed.values().map(|(_, bytes)| bytes).sum();
+    if settings.format == Format::Json {
+        let items: Vec<_> = removed
+            .iter()
+            .map(|(path, (what, bytes))| serde_json::json!({ "what": what, "path": output::path(path), "bytes": bytes }))
+            .collect();
+        return output::json(&serde_json::json!({ "removed": items, "bytes": freed }));
+    }
+    let mut rows: Vec<Vec<String>> =
+        removed.values().map(|(what, bytes)| vec![what.clone(), units::size(*bytes)]).collect();
+    rows.push(vec![format!("{} removed", units::size(freed))]);
+    output::data(&output::table(&rows))
 }
 
 fn list(settings: &Settings, store: &Store) -> Result<()> {

@@ -114,6 +114,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         let mut local = Local::new(scope, &job, &nodes, (sender, wakes));
         schedule::drive(&mut schedule, &mut local);
     });
+    job.tell_untried();
     let stopped = watch.heard();
     let again: Vec<_> = places
         .iter()
