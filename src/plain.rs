@@ -533,7 +533,8 @@ mod tests {
             all.filter(runs).map(|path| path.strip_prefix(tree).unwrap().to_owned()).collect();
         found.sort();
         // They look at what is installed on this machine.
-        let looking = ["pkg/nftables-prebuilt/build", "pkg/tc-installed/build"].map(std::path::PathBuf::from);
+        let looking = ["pkg/ca-certificates/build", "pkg/nftables-prebuilt/build", "pkg/tc-installed/build"]
+            .map(std::path::PathBuf::from);
         assert_eq!(found, looking);
     }
 
