@@ -579,3 +579,19 @@ install:
     ",
     );
 }
+
+#[test]
+fn what_a_package_manager_would_refuse_is_told() {
+    let same = "deploy() {\n\tmkdir -p $2/etc\n\techo same >$2/etc/same\n\trootfs_files $2 etc\n}\n";
+    let tree = Tree::new()
+        .file("board/tiny/TOOLCHAIN", "PACKAGE_ARCH=mips_24kc\n")
+        .file("product/demo/ROOTFS", "left\nright\n")
+        .package("left", &format!("VERSION=v1.2\nRUNTIME_DEPENDS='right nothing'\n{same}"))
+        .package("right", &format!("VERSION=c0ffee\n{same}"))
+        .package("nothing", "");
+    tree.mk("-q pack tiny demo")
+        .has("note: `left` needs `nothing`, of which there is no archive: it lists no files, or is not in ROOTFS")
+        .has("note: `left` and `right` both have `/etc/same`: package managers install one of them")
+        .has("left_1.2-1_mips_24kc.ipk")
+        .has("right_0~c0ffee-1_mips_24kc.ipk");
+}

@@ -117,6 +117,7 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
     let mut known: BTreeMap<String, PackageName> = BTreeMap::new();
     let mut stanzas = BTreeMap::new();
     let mut packed = Vec::new();
+    let mut owners = BTreeMap::new();
     for unit in units {
         let recipe = packer.recipe(unit);
         let about = packer.about(unit)?;
@@ -137,9 +138,30 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
         };
         write_atomically(&folder.join(&file), &bytes)?;
         let (size, sha256) = (bytes.len() as u64, Digest::of(&bytes));
+        let needs: Vec<String> = about.depends.into_keys().collect();
+        for missing in about.missing {
+            note(&format!(
+                "`{}` needs `{missing}`, which no package that it needs has in the image",
+                recipe.name
+            ));
+        }
+        for need in needs.iter().filter(|need| options.form != Form::Spk && !packer.has_archive(need)) {
+            note(&format!(
+                "`{}` needs `{need}`, of which there is no archive: it lists no files, or is not in ROOTFS",
+                recipe.name
+            ));
+        }
+        for path in packer.units[unit].content.files_and_links() {
+            if let Some(other) = owners.insert(path, &recipe.name).filter(|other| **other != recipe.name) {
+                note(&format!(
+                    "`{other}` and `{}` both have `/{path}`: package managers install one of them",
+                    recipe.name
+                ));
+            }
+        }
         packed.push(Packed {
             name: recipe.name.clone(),
-            depends: about.depends.into_keys().collect(),
+            depends: needs,
             package: about.package,
             version: about.version,
             architecture,
@@ -147,12 +169,6 @@ pub fn run(settings: &Settings, options: &Options) -> Result<()> {
             size,
             sha256,
         });
-        for missing in about.missing {
-            note(&format!(
-                "`{}` needs `{missing}`, which no package that it needs has in the image",
-                recipe.name
-            ));
-        }
     }
     if options.form != Form::Spk {
         write_index(&folder, stanzas, options.packages.is_empty())?;
@@ -275,6 +291,14 @@ impl<'a> Packer<'a> {
         Some((0..self.units.len()).filter(counts).collect())
     }
 
+    /// Whether there is something to pack of a package, or of a binary package of that name.
+    fn has_archive(&self, package: &str) -> bool {
+        let is_it = |unit: &Unit| {
+            unit.name == package || self.loaded.graph.packages[unit.place].name.as_str() == package
+        };
+        self.units.iter().any(|unit| is_it(unit) && !unit.content.is_empty())
+    }
+
     fn recipe(&self, unit: usize) -> &'a Recipe {
         &self.loaded.graph.packages[self.units[unit].place]
     }
@@ -296,7 +320,7 @@ impl<'a> Packer<'a> {
         let (depends, missing) = self.depends(unit)?;
         Ok(About {
             package: archive_name(&self.units[unit].name),
-            version: format!("{}-{}", plain_version(recipe), self.revision(recipe)?),
+            version: format!("{}-{}", plain_version(recipe.version()), self.revision(recipe)?),
             machine: match recipe.evaluated.get("ARCHITECTURE").trim() {
                 "" => Some(self.machine()?),
                 "all" => None,
@@ -396,7 +420,7 @@ impl<'a> Packer<'a> {
             .map(|(name, owner)| match owner {
                 // It may need what is new in the one that it was built with.
                 Some(owner) => {
-                    let version = plain_version(self.recipe(*owner));
+                    let version = plain_version(self.recipe(*owner).version());
                     format!("{} (>= {version})", archive_name(name))
                 }
                 None => archive_name(name),
@@ -584,9 +608,30 @@ fn archive_name(name: &str) -> String {
     name.to_ascii_lowercase().replace(['_', '@'], "-")
 }
 
-/// `VERSION` as package managers allow it.
-fn plain_version(recipe: &Recipe) -> String {
+/// `VERSION` as package managers allow it: it begins with a digit. A commit is older than any number, since which one
+/// comes after it is not known.
+fn plain_version(version: &str) -> String {
     let allowed = |c: char| if c.is_ascii_alphanumeric() || ".+~".contains(c) { c } else { '.' };
-    let version: String = recipe.version().chars().map(allowed).collect();
-    if version.is_empty() { "0".to_owned() } else { version }
+    let version: String = version.chars().map(allowed).collect();
+    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    match version.strip_prefix(['v', 'V']).filter(|rest| is_number(rest)) {
+        Some(number) => number.to_owned(),
+        None if version.is_empty() => "0".to_owned(),
+        None if is_number(&version) => version,
+        None => format!("0~{version}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain_version;
+
+    #[test]
+    fn versions_begin_with_a_digit() {
+        for (version, plain) in
+            [("1.2-rc1", "1.2.rc1"), ("", "0"), ("v1.2", "1.2"), ("vim", "0~vim"), ("c0ffee", "0~c0ffee")]
+        {
+            assert_eq!(plain_version(version), plain);
+        }
+    }
 }
