@@ -311,7 +311,8 @@ pub fn definition() -> clap::Command {
 }
 
 /// Puts `build` in front where the first word is no command: `mk BOARD PRODUCT` is `mk build BOARD PRODUCT`. Options before
-/// that word are then its own as well, but for those that ask what `mk` is. Also that word, which is taken for a board. `help` and the names of a command, or nothing, ask for its help.
+/// that word are then its own as well, but for those that ask what `mk` is. Also that word, which is taken for a board.
+/// `help` before the name of a command, or alone, asks for help.
 fn with_command(arguments: Vec<OsString>) -> (Vec<OsString>, Option<String>) {
     let definition = definition();
     let own = definition.find_subcommand("build").into_iter().flat_map(|build| build.get_arguments());

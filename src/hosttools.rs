@@ -266,6 +266,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("mcopy mformat mmd mdir", "mtools"),
     ("mkfs.ubifs mkfs.jffs2 ubinize", "mtd-utils"),
     ("genimage", "genimage genimage - -"),
+    ("linuxx64.efi.stub linuxaa64.efi.stub", "systemd-boot-efi systemd-boot-unsigned systemd -"),
     ("bsdtar", "libarchive-tools bsdtar libarchive libarchive-tools"),
     ("signify-openbsd", "signify-openbsd - - -"),
     ("sfdisk fdisk", "fdisk util-linux util-linux sfdisk"),

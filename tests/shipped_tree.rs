@@ -114,6 +114,11 @@ fn certificates_are_the_product_s_own_or_those_of_the_machine() {
         tree.deployed("ca-certificates", "etc/ssl/cert.pem")
             .contains("-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----")
     );
+    let without = shipped("pkg/ca-certificates/build").replace("/usr/share/ca-certificates", "/nowhere");
+    tree.write("pkg/ca-certificates/build", &without);
+    tree.mk("-q tiny demo ca-certificates")
+        .has("this machine has no /nowhere/mozilla/*.crt: install ca-certificates, or give the product a file `cert.pem`")
+        .has("status 1");
     tree.write("product/demo/cert.pem", "my own\n");
     tree.builds("ca-certificates");
     assert_eq!(tree.deployed("ca-certificates", "etc/ssl/cert.pem"), "my own\n");

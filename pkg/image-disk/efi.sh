@@ -1,15 +1,11 @@
 # One file for EFI firmware that holds kernel, initrd and command line: no boot loader, no configuration of its own, and
 # one signature for all where secure boot asks for it. The program in it that starts the kernel is systemd's stub.
 
-# make_efi OUT STUB SECTION=FILE...: sections are linux, initrd, cmdline.
+# make_efi OUT STUB SECTION=FILE...: sections are linux, initrd, cmdline. STUB is in HOSTTOOLS of who calls.
 make_efi() {
 	local out="$1" stub="$2" word file place
 	local -a arguments=()
 	shift 2
-	if [ ! -e "$stub" ]; then
-		echo "this machine has no $stub (Debian: systemd-boot-efi)" >&2
-		return 1
-	fi
 	# Behind what the stub has itself, each section begins at a page of its own.
 	place=$(objdump -h -w "$stub" | awk '$1 ~ /^[0-9]+$/ { print "0x" $4, "0x" $3 }' |
 		while read -r address size; do echo $((address + size)); done | sort -n | tail -n 1)
