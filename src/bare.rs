@@ -5,12 +5,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::{quote, without_carriage_returns};
+use crate::evaluate::without_carriage_returns;
 use crate::job::{Job, Trouble, Worked};
 use crate::making::SYSROOT_PARTS;
 use crate::names::Step;
 use crate::room::Room;
 use crate::runtime::library_for;
+use crate::script::quote;
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::remove_tree;

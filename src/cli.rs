@@ -12,9 +12,9 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::command;
 use crate::config::{Format, Rooms, Settings};
 use crate::error::{Error, Kind, Result, distance, nearest};
-use crate::evaluate::quote;
 use crate::layout::Workspace;
 use crate::output;
+use crate::script::quote;
 use crate::tokens::Tokens;
 
 /// Builds embedded Linux systems from a tree of plain bash recipes.

@@ -1,4 +1,4 @@
-//! Asks bash what recipes say: several warm bash processes, one forked subshell a recipe.
+//! Asks bash what recipes say: warm bash processes, which read plain recipes in a row and fork for each of the others.
 //! The only module that reads what bash prints. Knows `layout`, `names`, `runtime`; decides nothing about packages.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -8,96 +8,21 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use memchr::memmem::Finder;
-use nix::poll::{PollFd, PollFlags, PollTimeout};
-use rustc_hash::FxHashSet;
-use serde::{Deserialize, Serialize};
-
+use crate::batch::{Batch, Member, Printed};
 use crate::disk::link_into;
 use crate::error::{Error, Kind, Result};
+use crate::evaluated::{Assignment, Evaluated, Function, Variable};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::plain::{Plain, is_makefile, makefile_runs_programs, runs_programs};
 use crate::runtime::{self, Runtime, identifiers};
-
-/// A variable as `declare -p` shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Variable {
-    /// Attributes: `-`, `x` (exported), `a` (array), `A` (associative), `i`, `r`, …
-    pub flags: String,
-    /// The text of a scalar, or bash's own notation of an array's elements.
-    pub value: String,
-}
-
-impl Variable {
-    /// Whether it is an array of either kind.
-    pub fn is_array(&self) -> bool {
-        self.flags.contains(['a', 'A'])
-    }
-}
-
-/// A function that a recipe defines.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Function {
-    /// The file that defines it, relative to the tree where it lies there.
-    pub file: String,
-    /// The line where it begins.
-    pub line: u32,
-    /// Its text as bash prints it: comments and layout are gone.
-    pub text: String,
-}
-
-/// One place that set a variable, in the order in which bash came by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assignment {
-    /// The variable.
-    pub name: String,
-    /// What it was set to; `None`: it was unset.
-    pub value: Option<Variable>,
-    /// The file, relative to the tree where it lies there; empty when it was none of the tree's.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u32,
-}
-
-/// What sourcing some bash text came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Evaluated {
-    /// Variables that were set or changed.
-    pub variables: BTreeMap<String, Variable>,
-    /// Functions that were defined.
-    pub functions: BTreeMap<String, Function>,
-    /// Shell options, umask, traps, aliases, search path and the like at its end, when they differ from the driver's
-    /// own, and which of the variables and functions that it was given it took away.
-    pub options: String,
-    /// Configuration names that were looked up, found or not.
-    pub lookups: BTreeSet<String>,
-    /// Files that were sourced beside the recipe.
-    pub sources: BTreeSet<PathBuf>,
-    /// Variables of the caller's environment that were handed in because the text names them.
-    pub passed: BTreeMap<String, String>,
-    /// What it printed, which it should not.
-    pub noise: String,
-    /// The recipe's own file, as it was when it was evaluated.
-    pub text: String,
-    /// Every assignment, where it was asked for (`Setting::history`).
-    #[serde(skip)]
-    pub history: Vec<Assignment>,
-    /// Whether it may have run programs while it was read: then its inputs are not all known.
-    pub opaque: bool,
-    /// Whether it is a makefile, which a bash text of the driver's stands in for.
-    pub makefile: bool,
-}
-
-impl Evaluated {
-    /// The value of a scalar; empty when it is unset.
-    pub fn get(&self, name: &str) -> &str {
-        self.variables.get(name).map_or("", |variable| variable.value.as_str())
-    }
-}
+use crate::script::quote;
+use memchr::memmem::Finder;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use rustc_hash::FxHashSet;
 
 /// What every evaluation starts from.
 pub struct Setting<'a> {
@@ -163,6 +88,15 @@ const NEVER_PASSED: &[&str] = &[
     "MAIL",
 ];
 
+/// Whether a name is one of the caller's environment that recipes may get.
+fn passes(setting: &Setting<'_>, environment: &Evaluated, name: &str) -> bool {
+    !NEVER_PASSED.contains(&name)
+        && !name.starts_with("LC_")
+        && !name.starts_with("MK_")
+        && !setting.base.iter().any(|(base, _)| base == name)
+        && !environment.variables.contains_key(name)
+}
+
 /// The texts of small files in a package's folder, but for the recipe, and of those in the tree that links in it lead to:
 /// what its steps may source or run.
 pub fn texts_below(folder: &Path, tree: &Path) -> Vec<String> {
@@ -178,10 +112,64 @@ pub fn texts_below(folder: &Path, tree: &Path) -> Vec<String> {
     .collect()
 }
 
+/// Whether a folder holds nothing but the recipe.
+fn is_alone(folder: &Path) -> bool {
+    fs_err::read_dir(folder)
+        .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "build")))
+}
+
 /// What is in a file, in whatever encoding; `None` where there is none, or what it holds is no text.
 pub fn text_of(path: &Path) -> Option<String> {
     let bytes = fs_err::read(path).ok()?;
     (!bytes.contains(&0)).then(|| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What every recipe starts from, the same in each bash.
+#[derive(Debug, Default)]
+struct Start {
+    /// What the TOOLCHAIN files set.
+    environment: Evaluated,
+    /// Variables that are not a recipe's own: bash's, those of every shell, the driver's, configuration's.
+    ours: FxHashSet<String>,
+    /// Variables of the caller that recipes get which name them.
+    passing: FxHashSet<String>,
+    /// Those of [`OF_BASH_BUT_SETTABLE`] as they are before a recipe is read.
+    settable: BTreeMap<String, Variable>,
+    /// GNU triplet of this machine.
+    host: String,
+    /// `$-` and `$BASHOPTS` of a recipe that changes neither.
+    plain: String,
+}
+
+impl Start {
+    /// What a recipe's top level does, if it is so plain that it needs no process of its own, and what is known of it then.
+    fn plain(&self, setting: &Setting<'_>, package: &PackageName) -> Option<Member> {
+        if setting.history {
+            return None;
+        }
+        let text = fs_err::read_to_string(setting.tree.recipe(package.as_str())).ok()?;
+        let plain = Plain::of(&text)?;
+        let theirs = |name: &str| {
+            runtime::helpers().contains_key(name) || self.environment.functions.contains_key(name)
+        };
+        // These differ from one recipe to the next in one process, or from run to run.
+        let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";
+        let taken = plain.variables.iter().any(|(name, _)| self.ours.contains(name))
+            || plain.reads.iter().any(|name| moves(name))
+            || plain.functions.iter().any(|function| theirs(&function.name));
+        let asks =
+            |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passing.contains(name));
+        if taken || asks(&text) {
+            return None;
+        }
+        let folder = setting.tree.package(package.as_str());
+        let alone = is_alone(&folder);
+        if !alone && texts_below(&folder, setting.tree.root()).iter().any(|text| asks(text)) {
+            return None;
+        }
+        let known = Evaluated { text, alone, ..Evaluated::default() };
+        Some(Member { package: package.clone(), plain, known })
+    }
 }
 
 /// One running bash.
@@ -194,16 +182,7 @@ struct Worker<'a> {
     answers: std::fs::File,
     noise: std::fs::File,
     heard: u64,
-    environment: Evaluated,
-    /// Variables that are not a recipe's own: bash's, those of every shell, the driver's, configuration's.
-    ours: FxHashSet<String>,
-    /// Variables of the caller that recipes get which name them.
-    passing: FxHashSet<String>,
-    /// Those of [`OF_BASH_BUT_SETTABLE`] as they are before a recipe is read.
-    settable: BTreeMap<String, Variable>,
-    host: String,
-    /// `$-` and `$BASHOPTS` of a recipe that changes neither.
-    plain: String,
+    start: Arc<Start>,
     /// Takes the bash text of a batch.
     script: PathBuf,
     /// Takes a copy of a recipe that bash would not take as it is.
@@ -244,13 +223,18 @@ fn records(answer: &[u8]) -> Records {
 
 /// An error if bash could not write down what it found, on a disk that is full.
 fn check_written(records: &Records) -> Result<()> {
-    let Some((_, file)) = records.iter().find(|(word, _)| word == "unwritable") else { return Ok(()) };
-    Err(Error::new(Kind::Host, format!("cannot write to `{file}` what recipes say"))
-        .hint("make room there, or set TMPDIR to a folder that has some"))
+    let unwritable = records.iter().find(|(word, _)| word == "unwritable");
+    unwritable.map_or(Ok(()), |(_, file)| Err(cannot_write(file)))
+}
+
+fn cannot_write(file: &str) -> Error {
+    Error::new(Kind::Host, format!("cannot write to `{file}` what recipes say"))
+        .hint("make room there, or set TMPDIR to a folder that has some")
 }
 
 impl<'a> Worker<'a> {
-    fn start(setting: &'a Setting<'a>) -> Result<Worker<'a>> {
+    /// `start`: what another bash has found that recipes start from.
+    fn start(setting: &'a Setting<'a>, start: Option<Arc<Start>>) -> Result<Worker<'a>> {
         let scratch = tempfile::tempdir()?;
         let noise = tempfile::tempfile()?;
         let answers = nix::sys::memfd::memfd_create("answers", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
@@ -286,22 +270,17 @@ impl<'a> Worker<'a> {
             answers,
             noise,
             heard: 0,
-            environment: Evaluated::default(),
-            ours: FxHashSet::default(),
-            passing: FxHashSet::default(),
-            settable: BTreeMap::new(),
-            host: String::new(),
-            plain: String::new(),
+            start: Arc::default(),
             script: scratch.path().join("batch"),
             copy: scratch.path().join("copy"),
             _scratch: scratch,
         };
-        worker.set_up()?;
+        worker.set_up(start)?;
         Ok(worker)
     }
 
     /// Sets the base variables and reads the TOOLCHAIN files.
-    fn set_up(&mut self) -> Result<()> {
+    fn set_up(&mut self, known: Option<Arc<Start>>) -> Result<()> {
         let mut prelude = String::new();
         for (name, value) in self.setting.base {
             prelude.push_str(&format!("{name}={}\n", quote(value)));
@@ -309,18 +288,30 @@ impl<'a> Worker<'a> {
         let places: Vec<String> =
             self.setting.places.iter().map(|place| quote(&place.to_string_lossy())).collect();
         prelude.push_str(&format!("MK_CONFIG_PLACES=({})\n", places.join(" ")));
-        let records = self.ask("", &prelude, &[])?;
+        let path = self.write(&prelude)?;
+        if let Some(start) = known {
+            self.ask("", &path, &["again".to_owned()])?;
+            self.start = start;
+            self.heard_noise()?;
+            return Ok(());
+        }
+        let records = self.ask("", &path, &[])?;
         let value = |name| {
             records.iter().find(|(word, _)| word == name).map(|(_, value)| value.clone()).unwrap_or_default()
         };
-        (self.host, self.plain) = (value("host"), value("plain"));
-        self.settable = declarations(&value("variables"));
-        self.settable.retain(|name, _| OF_BASH_BUT_SETTABLE.contains(&name.as_str()));
-        self.environment = self.read(&records, None)?;
-        let set = self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
+        let mut settable = declarations(&value("variables"));
+        settable.retain(|name, _| OF_BASH_BUT_SETTABLE.contains(&name.as_str()));
+        let (host, plain) = (value("host"), value("plain"));
+        self.start = Arc::new(Start { settable, host, plain, ..Start::default() });
+        let environment = self.read(&records, None)?;
+        let set = self.setting.base.iter().map(|(name, _)| name).chain(environment.variables.keys());
         let of_shells = BASH_VARIABLES.iter().chain(NEVER_PASSED).map(|name| (*name).to_owned());
-        self.ours = set.cloned().chain(of_shells).collect();
-        self.passing = self.setting.environment.keys().filter(|name| self.passes(name)).cloned().collect();
+        let ours = set.cloned().chain(of_shells).collect();
+        let passes = |name: &&String| passes(self.setting, &environment, name);
+        let passing = self.setting.environment.keys().filter(passes).cloned().collect();
+        if let Some(start) = Arc::get_mut(&mut self.start) {
+            (start.environment, start.ours, start.passing) = (environment, ours, passing);
+        }
         let noise = self.heard_noise()?;
         if !noise.is_empty() {
             // Bash says so, and goes on without it.
@@ -335,108 +326,18 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Evaluates plain recipes in this very process, one after another. What one sets is taken away before another reads it,
-    /// and when all are done. Those that turn out not to be plain come back as `None`.
-    fn evaluate_plain(&mut self, batch: &[(PackageName, Plain, String)]) -> Result<Vec<Option<Evaluated>>> {
-        let mut script = String::new();
-        let (mut variables, mut functions) = (BTreeSet::new(), BTreeSet::new());
-        for (package, plain, _) in batch {
-            let stale: Vec<&str> =
-                plain.reads.iter().map(String::as_str).filter(|name| variables.contains(name)).collect();
-            if !stale.is_empty() {
-                script.push_str(&format!("unset -v {}\n", stale.join(" ")));
-            }
-            let recipe = self.setting.tree.recipe(package.as_str());
-            script.push_str(&format!(
-                "PKGNAME={package}\nif builtin source {}; then printf '%s\\0' =",
-                quote(&recipe.to_string_lossy())
-            ));
-            for name in &plain.variables {
-                script.extend([" \"$", name, "\""]);
-                variables.insert(name.as_str());
-            }
-            script.push_str("; declare -f");
-            for (name, _) in &plain.functions {
-                script.extend([" ", name]);
-                functions.insert(name.as_str());
-            }
-            script.push_str("; fi; printf '\\0'\n");
-        }
-        let all = |names: BTreeSet<&str>| names.into_iter().collect::<Vec<_>>().join(" ");
-        script.push_str(&format!("unset -v {}; unset -f {}\n", all(variables), all(functions)));
-        fs_err::write(&self.script, script)?;
+    /// Writes a bash text where bash can read it, and says where.
+    fn write(&self, script: &str) -> Result<String> {
         let path = self.script.to_string_lossy().into_owned();
+        std::fs::write(&self.script, script).map_err(|_| cannot_write(&path))?;
+        Ok(path)
+    }
+
+    /// Evaluates the bash text of a batch in this very process; `None`: there was something beside its answer.
+    fn run(&mut self, script: &str) -> Result<Option<Vec<u8>>> {
+        let path = self.write(script)?;
         let answer = self.answer("=", &path, &[])?;
-        let noise = self.heard_noise()?;
-        let mut fields = answer.split(|&byte| byte == 0).map(String::from_utf8_lossy);
-        let mut found = Vec::with_capacity(batch.len());
-        for (package, plain, text) in batch {
-            let (true, true) = (noise.is_empty(), fields.next().is_some_and(|field| field == "=")) else {
-                found.push(None);
-                continue;
-            };
-            let mut evaluated = Evaluated { text: text.clone(), ..Evaluated::default() };
-            for name in &plain.variables {
-                let value = fields.next().unwrap_or_default().into_owned();
-                evaluated.variables.insert(name.clone(), Variable { flags: "-".to_owned(), value });
-            }
-            let texts = fields.next().unwrap_or_default();
-            let names: Vec<&str> = plain.functions.iter().map(|(name, _)| name.as_str()).collect();
-            let texts = functions_of(&texts, &names);
-            let whole = texts.is_some();
-            for ((name, line), text) in plain.functions.iter().zip(texts.unwrap_or_default()) {
-                let file = format!("pkg/{package}/build");
-                evaluated
-                    .functions
-                    .insert(name.clone(), Function { file, line: *line, text: text.to_owned() });
-            }
-            self.use_room_paths(&mut evaluated);
-            found.push(whole.then_some(evaluated));
-        }
-        Ok(found)
-    }
-
-    /// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
-    fn use_room_paths(&self, evaluated: &mut Evaluated) {
-        let real = self.setting.tree.root().to_string_lossy();
-        let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
-        let finder = Finder::new(real.as_bytes());
-        for variable in evaluated.variables.values_mut().chain(set) {
-            if finder.find(variable.value.as_bytes()).is_some() {
-                variable.value = replace_path(&variable.value, &real, room::TREE);
-            }
-        }
-    }
-
-    /// What a recipe's top level does, if it is so plain that it needs no process of its own, and the recipe's text.
-    fn plain(&self, package: &PackageName) -> Option<(Plain, String)> {
-        if self.setting.history {
-            return None;
-        }
-        let text = fs_err::read_to_string(self.setting.tree.recipe(package.as_str())).ok()?;
-        let plain = Plain::of(&text)?;
-        let theirs = |name: &str| {
-            runtime::helpers().contains_key(name) || self.environment.functions.contains_key(name)
-        };
-        // These differ from one recipe to the next in one process, or from run to run.
-        let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";
-        let taken = plain.variables.iter().any(|name| self.ours.contains(name))
-            || plain.reads.iter().any(|name| moves(name))
-            || plain.functions.iter().any(|(name, _)| theirs(name));
-        let asks =
-            |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passing.contains(name));
-        let below = || texts_below(&self.setting.tree.package(package.as_str()), self.setting.tree.root());
-        (!taken && !asks(&text) && !below().iter().any(|text| asks(text))).then_some((plain, text))
-    }
-
-    /// Whether a name is one of the caller's environment that recipes may get.
-    fn passes(&self, name: &str) -> bool {
-        self.setting.environment.contains_key(name)
-            && !NEVER_PASSED.contains(&name)
-            && !name.starts_with("LC_")
-            && !name.starts_with("MK_")
-            && !self.setting.base.iter().any(|(base, _)| base == name)
-            && !self.environment.variables.contains_key(name)
+        Ok(self.heard_noise()?.is_empty().then_some(answer))
     }
 
     /// Evaluates one recipe.
@@ -476,7 +377,7 @@ impl<'a> Worker<'a> {
         }
         loop {
             let passed: BTreeMap<String, String> = identifiers(&texts)
-                .filter(|name| self.passing.contains(*name))
+                .filter(|name| self.start.passing.contains(*name))
                 .filter_map(|name| Some((name.to_owned(), self.setting.environment.get(name)?.clone())))
                 .collect();
             let mut words: Vec<String> =
@@ -488,7 +389,8 @@ impl<'a> Worker<'a> {
             if makefile {
                 // Make knows no variables of bash but those of the environment.
                 words.extend(self.setting.base.iter().map(|(name, value)| format!("{name}={value}")));
-                let set = self.environment.variables.iter().filter(|(_, variable)| !variable.is_array());
+                let set =
+                    self.start.environment.variables.iter().filter(|(_, variable)| !variable.is_array());
                 words.extend(set.map(|(name, variable)| format!("{name}={}", variable.value)));
                 words.push(format!("MK_ASK={}", MAKEFILE_VARIABLES.join(" ")));
             }
@@ -698,19 +600,23 @@ impl<'a> Worker<'a> {
                 _ => {}
             }
         }
-        if evaluated.options == self.plain {
+        if evaluated.options == self.start.plain {
             evaluated.options.clear();
         }
         evaluated.history = history(records, tree);
         evaluated.options = replace_path(&evaluated.options, &tree.root().to_string_lossy(), room::TREE);
         if recipe.is_some() {
             let given =
-                self.setting.base.iter().map(|(name, _)| name).chain(self.environment.variables.keys());
+                self.setting.base.iter().map(|(name, _)| name).chain(self.start.environment.variables.keys());
             for name in given.filter(|name| !all.contains(*name)) {
                 evaluated.options.push_str(&format!("unset {name}\n"));
             }
-            for name in
-                self.environment.functions.keys().filter(|name| !evaluated.functions.contains_key(*name))
+            for name in self
+                .start
+                .environment
+                .functions
+                .keys()
+                .filter(|name| !evaluated.functions.contains_key(*name))
             {
                 evaluated.options.push_str(&format!("unset -f {name}\n"));
             }
@@ -718,8 +624,8 @@ impl<'a> Worker<'a> {
         if let (false, Some((recipe, noise))) = (finished, recipe) {
             return Err(self.broken(recipe, noise, failed, unfinished));
         }
-        self.use_room_paths(&mut evaluated);
-        for (name, function) in &self.environment.functions {
+        use_room_paths(tree, &mut evaluated);
+        for (name, function) in &self.start.environment.functions {
             if evaluated.functions.get(name) == Some(function) {
                 evaluated.functions.remove(name);
             }
@@ -730,7 +636,7 @@ impl<'a> Worker<'a> {
     /// Leaves those variables that the text itself set: not bash's own and not those that were there before.
     fn keep_own(&self, variables: &mut BTreeMap<String, Variable>) {
         let reset = |name: &str, variable: &Variable| {
-            OF_BASH_BUT_SETTABLE.contains(&name) && self.settable.get(name) != Some(variable)
+            OF_BASH_BUT_SETTABLE.contains(&name) && self.start.settable.get(name) != Some(variable)
         };
         variables.retain(|name, variable| {
             reset(name, variable)
@@ -738,7 +644,7 @@ impl<'a> Worker<'a> {
                     || name.starts_with("BASH_")
                     || name.starts_with("mk_")
                     || name.starts_with("MK_")
-                    || self.environment.variables.get(name) == Some(variable)
+                    || self.start.environment.variables.get(name) == Some(variable)
                     || self.setting.base.iter().any(|(base, value)| {
                         base == name && *value == variable.value && variable.flags == "-"
                     }))
@@ -971,29 +877,6 @@ fn declarations(text: &str) -> BTreeMap<String, Variable> {
     found
 }
 
-/// Takes what one `declare -f` printed of several functions apart. `None` when one of them is not there, or when it cannot be
-/// told where one ends, because a text within them looks like the next one's beginning.
-fn functions_of<'t>(text: &'t str, names: &[&str]) -> Option<Vec<&'t str>> {
-    let mut found = Vec::with_capacity(names.len());
-    let mut rest = text;
-    for (at, name) in names.iter().enumerate() {
-        rest.strip_prefix(name)?.strip_prefix(" () \n{ \n")?;
-        let end = match names.get(at + 1) {
-            Some(next) => {
-                let beginning = ["\n}\n", next, " () \n{ \n"].concat();
-                let finder = Finder::new(&beginning);
-                let mut ends = finder.find_iter(rest.as_bytes()).map(|at| at + 3);
-                ends.next().filter(|_| ends.next().is_none())?
-            }
-            None => rest.len(),
-        };
-        let (function, tail) = rest.split_at(end);
-        found.push(function);
-        rest = tail;
-    }
-    Some(found)
-}
-
 /// One value in bash's notation and what follows it. Arrays stay in their notation.
 fn word<'t>(text: &'t str, flags: &str) -> (Option<String>, &'t str) {
     let bytes = text.as_bytes();
@@ -1074,14 +957,6 @@ pub fn without_carriage_returns(text: &str) -> Option<String> {
     Some(text.replace("\r\n", "\n"))
 }
 
-/// A word that bash reads back as `text`.
-pub fn quote(text: &str) -> String {
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:+,@%".contains(&b)) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
-
 /// All that evaluation found out.
 #[derive(Debug, Default)]
 pub struct Evaluation {
@@ -1097,57 +972,104 @@ pub struct Evaluation {
     pub opaque: Option<PackageName>,
 }
 
+/// Plain recipes that take as long to be read as another bash to come up.
+const WORTH_ANOTHER: usize = 64;
+
 /// Most recipes that one bash reads in a row.
 const BATCH: usize = 128;
 
-/// Evaluates a handful: the plain ones in a row, then the others, each in a process of its own.
-fn evaluate_some<'a>(
+/// The bash processes that run, of which each does one thing at a time. They take a while to come up.
+struct Pool<'a> {
     setting: &'a Setting<'a>,
-    worker: &mut Option<Worker<'a>>,
-    packages: Vec<PackageName>,
-) -> Vec<(PackageName, Result<Evaluated>)> {
-    let mut results = Vec::with_capacity(packages.len());
-    if worker.is_none() {
-        match Worker::start(setting) {
-            Ok(fresh) => *worker = Some(fresh),
+    state: Mutex<Running<'a>>,
+    freed: Condvar,
+    start: OnceLock<Arc<Start>>,
+}
+
+#[derive(Default)]
+struct Running<'a> {
+    idle: Vec<Worker<'a>>,
+    busy: usize,
+}
+
+impl<'a> Pool<'a> {
+    fn lock(&self) -> MutexGuard<'_, Running<'a>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with a bash. One that fails is not used again: it may hang, or have died.
+    ///
+    /// With `waits` it is one of those that run already, if there is any.
+    fn with<T>(&self, waits: bool, work: impl FnOnce(&mut Worker<'a>) -> Result<T>) -> Result<T> {
+        let mut state = self.lock();
+        while waits && state.idle.is_empty() && state.busy > 0 {
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        let worker = state.idle.pop();
+        state.busy += 1;
+        drop(state);
+        let worker = worker.map_or_else(|| Worker::start(self.setting, self.start.get().cloned()), Ok);
+        let done = worker.and_then(|mut worker| Ok((work(&mut worker)?, worker)));
+        let mut state = self.lock();
+        state.busy -= 1;
+        let result = done.map(|(found, worker)| {
+            self.start.get_or_init(|| worker.start.clone());
+            state.idle.push(worker);
+            found
+        });
+        self.freed.notify_all();
+        result
+    }
+
+    /// What recipes start from.
+    fn start(&self) -> Result<Arc<Start>> {
+        self.start
+            .get()
+            .map_or_else(|| self.with(true, |worker| Ok(worker.start.clone())), |start| Ok(start.clone()))
+    }
+
+    /// Evaluates a handful: the plain ones in a row, then the others, each in a process of its own.
+    fn evaluate(
+        &self,
+        packages: Vec<PackageName>,
+        printed: &mut Printed,
+    ) -> Vec<(PackageName, Result<Evaluated>)> {
+        let start = match self.start() {
+            Ok(start) => start,
             Err(error) => return packages.into_iter().map(|package| (package, Err(error.clone()))).collect(),
-        }
-    }
-    let (mut batch, mut others) = (Vec::new(), Vec::new());
-    for package in packages {
-        match worker.as_ref().and_then(|ready| ready.plain(&package)) {
-            Some((plain, text)) => batch.push((package, plain, text)),
-            None => others.push(package),
-        }
-    }
-    let found = match worker.as_mut() {
-        Some(ready) if !batch.is_empty() => ready.evaluate_plain(&batch),
-        _ => Ok(Vec::new()),
-    };
-    let found = found.unwrap_or_else(|_| {
-        // One of them ended bash. Each by itself says which, and why.
-        *worker = None;
-        Vec::new()
-    });
-    let mut found = found.into_iter();
-    for (package, _, _) in batch {
-        match found.next().flatten() {
-            Some(evaluated) => results.push((package, Ok(evaluated))),
-            None => others.push(package),
-        }
-    }
-    for package in others {
-        let result = match worker.take().map_or_else(|| Worker::start(setting), Ok) {
-            Ok(fresh) => worker.insert(fresh).evaluate(&package),
-            Err(error) => Err(error),
         };
-        if result.is_err() {
-            // It may hang or have died.
-            *worker = None;
+        let (mut plain, mut others) = (Vec::new(), Vec::new());
+        for package in packages {
+            match start.plain(self.setting, &package) {
+                Some(member) => plain.push(member),
+                None => others.push(package),
+            }
         }
-        results.push((package, result));
+        let mut results = Vec::with_capacity(plain.len() + others.len());
+        let mut found = Vec::new();
+        if !plain.is_empty() {
+            let (batch, script) = Batch::new(&plain, self.setting.tree, printed);
+            // One of them may end bash. Each by itself says which, and why.
+            if let Ok(Some(answer)) = self.with(plain.len() < WORTH_ANOTHER, |worker| worker.run(&script)) {
+                found = batch.read(&answer, printed);
+            }
+        }
+        let mut found = found.into_iter();
+        for member in plain {
+            match found.next().flatten() {
+                Some(mut evaluated) => {
+                    use_room_paths(self.setting.tree, &mut evaluated);
+                    results.push((member.package, Ok(evaluated)));
+                }
+                None => others.push(member.package),
+            }
+        }
+        for package in others {
+            let result = self.with(false, |worker| worker.evaluate(&package));
+            results.push((package, result));
+        }
+        results
     }
-    results
 }
 
 #[derive(Default)]
@@ -1159,7 +1081,6 @@ struct Queue {
     busy: usize,
     found: BTreeMap<PackageName, Evaluated>,
     failed: BTreeMap<PackageName, Error>,
-    start: Option<(String, Evaluated)>,
 }
 
 impl Queue {
@@ -1201,15 +1122,18 @@ pub fn evaluate(
     follow: &(dyn Fn(&PackageName, &Evaluated) -> Result<Vec<PackageName>> + Sync),
 ) -> Result<Evaluation> {
     let mut queue = Queue::default();
+    let mut before = None;
     if let Some(known) = known {
-        (queue.given, queue.start) = (known.recipes, Some((known.host, known.environment)));
+        queue.given = known.recipes;
+        before = Some((known.host, known.environment));
     }
     queue.add(roots.iter().cloned(), follow);
     let queue = Mutex::new(queue);
     let changed = Condvar::new();
-    let lock = || queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let lock = || queue.lock().unwrap_or_else(PoisonError::into_inner);
+    let pool = Pool { setting, state: Mutex::default(), freed: Condvar::new(), start: OnceLock::new() };
     let work = || -> Result<()> {
-        let mut worker: Option<Worker<'_>> = None;
+        let mut printed = Printed::default();
         loop {
             let mut state = lock();
             let packages: Vec<PackageName> = loop {
@@ -1220,15 +1144,12 @@ pub fn evaluate(
                 if state.busy == 0 {
                     return Ok(());
                 }
-                state = changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                state = changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             state.busy += 1;
             drop(state);
             let mut results = Vec::with_capacity(packages.len());
-            for (package, result) in evaluate_some(setting, &mut worker, packages) {
-                if let Some(ready) = &worker {
-                    lock().start.get_or_insert_with(|| (ready.host.clone(), ready.environment.clone()));
-                }
+            for (package, result) in pool.evaluate(packages, &mut printed) {
                 let result = result.and_then(|evaluated| Ok((follow(&package, &evaluated)?, evaluated)));
                 results.push((package, result));
             }
@@ -1257,17 +1178,26 @@ pub fn evaluate(
         }
         result
     })?;
-    let queue = queue.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (host, environment) = match queue.start {
-        Some(start) => start,
-        // Every bash that came up was lost to a recipe that cannot be read, or none comes up.
-        None => {
-            let fresh = Worker::start(setting)?;
-            (fresh.host.clone(), fresh.environment.clone())
-        }
+    let queue = queue.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let (host, environment) = match before {
+        Some(before) => before,
+        // Every bash that came up may have been lost to a recipe that cannot be read, or none comes up.
+        None => pool.start().map(|start| (start.host.clone(), start.environment.clone()))?,
     };
     let opaque = queue.found.iter().find(|(_, evaluated)| evaluated.opaque).map(|(name, _)| name.clone());
     Ok(Evaluation { host, environment, recipes: queue.found, failed: queue.failed, opaque })
+}
+
+/// Puts the tree's path in a room in place of its path here, so that a value does not depend on where the tree lies.
+fn use_room_paths(tree: &Tree, evaluated: &mut Evaluated) {
+    let real = tree.root().to_string_lossy();
+    let set = evaluated.history.iter_mut().filter_map(|assignment| assignment.value.as_mut());
+    let finder = Finder::new(real.as_bytes());
+    for variable in evaluated.variables.values_mut().chain(set) {
+        if finder.find(variable.value.as_bytes()).is_some() {
+            variable.value = replace_path(&variable.value, &real, room::TREE);
+        }
+    }
 }
 
 /// Puts `to` in place of the path `from`, but not of the beginning of a longer name: `/tree/x`, not `/trees`.
@@ -1308,26 +1238,5 @@ mod tests {
         assert_eq!(found["F"].value, "7");
         assert_eq!(found["G"].value, "([0]=$'s/(\"x)\\'/y/\\n' [1]=\"2\")");
         assert_eq!(found["H"].value, "8");
-    }
-
-    #[test]
-    fn functions_are_taken_apart_where_that_is_certain() {
-        let (a, b) = ("a () \n{ \n    :\n}\n", "b () \n{ \n    x\n}\n");
-        let both = format!("{a}{b}");
-        assert_eq!(functions_of(&both, &["a", "b"]), Some(vec![a, b]));
-        assert_eq!(functions_of(b, &["b"]), Some(vec![b]));
-        assert_eq!(functions_of(b, &["a", "b"]), None);
-        assert_eq!(functions_of(a, &["a", "b"]), None);
-        let twice = format!("a () \n{{ \n    cat <<E\n}}\n{b}E\n\n}}\n{b}");
-        assert_eq!(functions_of(&twice, &["a", "b"]), None);
-    }
-
-    #[test]
-    fn quoting_survives_bash() {
-        for text in ["", "plain", "it's", "a b$c`d`\\", "x\ny", "*", "ä"] {
-            let out =
-                Command::new("bash").args(["-c", &format!("printf %s {}", quote(text))]).output().unwrap();
-            assert_eq!(String::from_utf8(out.stdout).unwrap(), text);
-        }
     }
 }

@@ -113,7 +113,7 @@ fn cycle(recipes: &BTreeMap<PackageName, Recipe>, done: &BTreeSet<&PackageName>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{Evaluated, Variable};
+    use crate::evaluated::{Evaluated, Variable};
 
     fn recipes(lines: &[(&str, &str)]) -> BTreeMap<PackageName, Recipe> {
         lines

@@ -350,7 +350,8 @@ impl<'a> Job<'a> {
             drop(state);
             let whole = self.planner.whole(place, &own, &|need| self.visible(need))?;
             let last = self.planner.last(&self.recipe(place).name);
-            let changes = self.planner.changes(place, last.as_ref(), &whole)?;
+            let changes = last.as_ref().map(|last| self.planner.changes(place, last, &whole));
+            let changes = changes.transpose()?.unwrap_or_default();
             self.state(place).reason = plan::reason(last.is_some(), sets.is_some(), &changes);
         }
         Ok(there)

@@ -12,7 +12,8 @@ use memchr::memmem::Finder;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{Evaluated, text_of, texts_below};
+use crate::evaluate::{text_of, texts_below};
+use crate::evaluated::Evaluated;
 use crate::filedigest::{FileDigests, Reader, Stat};
 use crate::layout::{Tree, room};
 use crate::names::PackageName;
@@ -272,7 +273,11 @@ impl<'a> Ingredients<'a> {
                 texts.push(Cow::Owned(String::from_utf8_lossy(&text).into_owned()));
             }
         }
-        texts.extend(recipe.functions().values().map(|function| Cow::Borrowed(function.text.as_str())));
+        // Those of its own are in its file, in the same words unless one goes over a line's end.
+        let own = format!("pkg/{}/build", recipe.name);
+        let whole = !recipe.evaluated.makefile && !splits_a_word(&recipe.evaluated.text);
+        let others = recipe.functions().values().filter(|function| !whole || function.file != own);
+        texts.extend(others.map(|function| Cow::Borrowed(function.text.as_str())));
         texts
     }
 
@@ -349,7 +354,13 @@ impl<'a> Ingredients<'a> {
         let texts = self.texts(recipe);
         let but = (!recipe.evaluated.makefile).then_some("build");
         let reader = self.reader(recipe);
-        let files = reader.folder(&self.tree.package(recipe.name.as_str()), self.tree.root(), but)?;
+        let folder = self.tree.package(recipe.name.as_str());
+        reader.note(&folder);
+        let files = if recipe.evaluated.alone && but.is_some() {
+            Vec::new()
+        } else {
+            reader.folder(&folder, self.tree.root(), but)?
+        };
         let visited = self.visited_by(recipe, &texts);
         let beside = self.beside(recipe, &texts, &visited, !files.is_empty());
         let in_functions = self.in_functions(recipe);
@@ -505,6 +516,15 @@ fn computed_helpers(text: &str) -> impl Iterator<Item = &'static str> {
     starts.flat_map(move |start| runtime::helpers().keys().copied().filter(begin_with(start)))
 }
 
+/// Whether a word of a text goes on behind a backslash at the end of a line.
+fn splits_a_word(text: &str) -> bool {
+    let splits = |at: usize| {
+        let beside = |bytes: Option<&u8>| bytes.is_some_and(|byte| !byte.is_ascii_whitespace());
+        beside(text.as_bytes()[..at].last()) && beside(text.as_bytes().get(at + 2))
+    };
+    SPLIT_LINE.find_iter(text.as_bytes()).any(splits)
+}
+
 /// The path that a text begins with, up to the first part that only bash can know.
 fn plain_path(text: &str) -> Option<PathBuf> {
     let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || "._+-@/".contains(c))).unwrap_or(text.len());
@@ -516,6 +536,7 @@ fn plain_path(text: &str) -> Option<PathBuf> {
 
 /// What every text of every recipe is searched for.
 static GOES_TO_TREE: LazyLock<[Finder; 2]> = LazyLock::new(|| ["SCRIPTDIR", "tree"].map(Finder::new));
+static SPLIT_LINE: LazyLock<Finder> = LazyLock::new(|| Finder::new("\\\n"));
 static LISTS_PLACES: LazyLock<Finder> = LazyLock::new(|| Finder::new("MK_CONFIG_PLACES"));
 
 /// Whether a text names a file, and not only something whose name holds that of the file, as `TOOLCHAINPKG` does.
@@ -561,6 +582,15 @@ mod tests {
         }
         for text in ["", "$TOOLCHAINPKG", "MY_TOOLCHAIN", "TOOLCHAIN2"] {
             assert!(!mentions(text, &Finder::new("TOOLCHAIN")), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_word_over_a_line_end_is_seen() {
+        assert!(splits_a_word("a\\\nb"));
+        assert!(splits_a_word("a \\\n\tb c\\\nd"));
+        for text in ["", "a \\\nb", "a\\\n\tb", "\\\n", "a\\b\n"] {
+            assert!(!splits_a_word(text), "{text:?}");
         }
     }
 

@@ -231,6 +231,11 @@ impl BuildRoot {
         self.root.join(".mk")
     }
 
+    /// The manifests of the results that it has, by package.
+    pub fn manifests(&self) -> PathBuf {
+        self.state().join("manifest")
+    }
+
     /// There while its views are changed, and while a package is built without a room, which works in them.
     pub fn lock(&self) -> PathBuf {
         self.state().join("lock")

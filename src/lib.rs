@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod bare;
+pub mod batch;
 pub mod boot;
 pub mod cli;
 pub mod command;
@@ -19,6 +20,7 @@ pub mod draw;
 pub mod elf;
 pub mod error;
 pub mod evaluate;
+pub mod evaluated;
 pub mod event;
 pub mod executor;
 pub mod failure;

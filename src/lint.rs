@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::elf::{self, Kind};
 use crate::error::{distance, nearest};
-use crate::evaluate::{BASH_VARIABLES, Evaluated};
+use crate::evaluate::BASH_VARIABLES;
+use crate::evaluated::Evaluated;
 use crate::names::PackageName;
 use crate::recipe::CONTRACT;
 use crate::runtime::identifiers;

@@ -10,7 +10,8 @@ use memchr::memmem::Finder;
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, READABLE, Result, nearest};
-use crate::evaluate::{self, Evaluated, Setting};
+use crate::evaluate::{self, Setting};
+use crate::evaluated::Evaluated;
 use crate::filedigest::FileDigests;
 use crate::graph::Graph;
 use crate::key::{self, Ingredients};

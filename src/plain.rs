@@ -344,14 +344,28 @@ pub fn makefile_runs_programs(text: &str) -> bool {
 }
 
 /// What a plain recipe does: it assigns words and defines functions, nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plain {
-    /// Variables that it assigns.
-    pub variables: Vec<String>,
-    /// Functions that it defines, with their lines.
-    pub functions: Vec<(String, u32)>,
+    /// Variables that it assigns, with the values of those that nothing is expanded in.
+    pub variables: Vec<(String, Option<String>)>,
+    /// The lines that assign them.
+    pub assignments: String,
+    /// Functions that it defines.
+    pub functions: Vec<Defined>,
     /// Variables that it reads before it assigns them.
     pub reads: Vec<String>,
+}
+
+/// A function of a plain recipe.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Defined {
+    /// Its name.
+    pub name: String,
+    /// The line where it begins, from 1.
+    pub line: u32,
+    /// Its text as it is written, where no quotation, here-document or line goes on behind the line that closes it. Then bash
+    /// prints the same for the same, and whatever else is left open is a syntax error.
+    pub text: Option<String>,
 }
 
 /// Variables that change how bash reads or expands what follows. `LC_` and the like are among [`RESERVED`].
@@ -363,7 +377,12 @@ const RESERVED: &[&str] = &["mk_", "MK_", "BASH", "LC_"];
 impl Plain {
     /// `None`: the text has something else at its top level, or something that could end bash or leave traces.
     pub fn of(text: &str) -> Option<Plain> {
-        let mut plain = Plain { variables: Vec::new(), functions: Vec::new(), reads: Vec::new() };
+        let mut plain = Plain { assignments: String::with_capacity(text.len()), ..Plain::default() };
+        if memchr::memchr(b'\r', text.as_bytes()).is_some() {
+            return None;
+        }
+        // Where a part of it begins.
+        let place = |part: &str| part.as_ptr() as usize - text.as_ptr() as usize;
         let mut lines = text.lines().zip(1_u32..);
         while let Some((line, number)) = lines.next() {
             let line = line.trim_end_matches([' ', '\t']);
@@ -375,7 +394,9 @@ impl Plain {
                 if end != "}" {
                     return None;
                 }
-                plain.functions.push((name.to_owned(), number));
+                let written = &text[place(line)..=place(end)];
+                let written = stands_alone(written).then(|| written.to_owned());
+                plain.functions.push(Defined { name: name.to_owned(), line: number, text: written });
                 continue;
             }
             let (name, value) = line.split_once('=')?;
@@ -384,22 +405,25 @@ impl Plain {
                 return None;
             }
             for read in expansions(value)?.into_iter().chain(adds.then_some(name)) {
-                let known = |names: &[String]| names.iter().any(|known| known == read);
-                if !known(&plain.variables) && !known(&plain.reads) {
+                let assigned = plain.variables.iter().any(|(known, _)| known == read);
+                if !assigned && !plain.reads.iter().any(|known| known == read) {
                     plain.reads.push(read.to_owned());
                 }
             }
-            if !plain.variables.iter().any(|known| known == name) {
-                plain.variables.push(name.to_owned());
+            plain.assignments.extend([line, "\n"]);
+            let value = if adds { None } else { literal(value) };
+            match plain.variables.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = value,
+                None => plain.variables.push((name.to_owned(), value)),
             }
         }
         let reserved = |name: &String| name == "_" || RESERVED.iter().any(|start| name.starts_with(start));
-        if plain.variables.iter().chain(&plain.reads).any(reserved) {
+        if plain.variables.iter().map(|(name, _)| name).chain(&plain.reads).any(reserved) {
             return None;
         }
         plain.variables.sort();
         plain.functions.sort();
-        let twice = plain.functions.windows(2).any(|pair| pair[0].0 == pair[1].0);
+        let twice = plain.functions.windows(2).any(|pair| pair[0].name == pair[1].name);
         (!twice && !plain.variables.is_empty() && !plain.functions.is_empty()).then_some(plain)
     }
 }
@@ -412,22 +436,52 @@ fn is_name(text: &str) -> bool {
 /// Whether the right side of an assignment is one word on one line, perhaps with a comment behind it, that runs nothing
 /// and sets nothing.
 fn is_word(text: &str) -> bool {
-    if text.contains(['`', '\\', '\r']) {
-        return false;
-    }
     let mut quote = None;
-    let mut chars = text.chars();
-    while let Some(c) = chars.next() {
-        match (quote, c) {
-            (Some(open), _) if c == open => quote = None,
+    for (at, byte) in text.bytes().enumerate() {
+        match (quote, byte) {
+            (_, b'`' | b'\\') => return false,
+            (Some(open), _) if byte == open => quote = None,
             (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, ' ' | '\t') => {
-                let rest = chars.as_str().trim_start();
-                return rest.is_empty() || rest.starts_with('#');
+            (None, b'"' | b'\'') => quote = Some(byte),
+            (None, b' ' | b'\t') => {
+                let rest = text[at..].trim_start();
+                return (rest.is_empty() || rest.starts_with('#')) && !rest.contains(['`', '\\']);
             }
-            (None, ';' | '&' | '|' | '<' | '>' | '(' | ')' | '*' | '?' | '[' | '~') => return false,
+            (None, b';' | b'&' | b'|' | b'<' | b'>' | b'(' | b')' | b'*' | b'?' | b'[' | b'~') => {
+                return false;
+            }
             (None, _) => {}
+        }
+    }
+    quote.is_none()
+}
+
+/// The value of a word that is one quotation in which nothing is expanded.
+fn literal(text: &str) -> Option<String> {
+    let inside = ['"', '\''].iter().find_map(|&quote| text.strip_prefix(quote)?.strip_suffix(quote))?;
+    (!inside.contains(['"', '\'', '$', '`', '\\'])).then(|| inside.to_owned())
+}
+
+/// Whether every quotation in a function ends on the line that it begins on, and nothing goes on behind its last line.
+fn stands_alone(text: &str) -> bool {
+    let mut quote = None;
+    let mut bytes = text.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        let before = text.as_bytes()[at.saturating_sub(1)];
+        match (quote, byte) {
+            (_, b'`') | (Some(_), b'\n') => return false,
+            // In `$'…'` a quote may be escaped.
+            (None, b'\'') if before == b'$' => return false,
+            (_, b'<') if before == b'<' => return false,
+            (None | Some(b'"'), b'\\') => {
+                if matches!(bytes.next(), Some((at, b'\n')) if quote.is_some() || text[at + 1..].starts_with('}'))
+                {
+                    return false;
+                }
+            }
+            (Some(open), _) if byte == open => quote = None,
+            (None, b'"' | b'\'') => quote = Some(byte),
+            _ => {}
         }
     }
     quote.is_none()
@@ -460,8 +514,12 @@ mod tests {
     fn plain_recipes_are_recognised() {
         let text = "# zlib\nVERSION=\"1\" # newest\nURL='https://x/a;b'\nSRCDIR=zlib-$VERSION\n\nbuild() {\n\tA=$(x)\n}\n\nprepare () {\n\t:\n}\n";
         let plain = Plain::of(text).unwrap();
-        assert_eq!(plain.variables, ["SRCDIR", "URL", "VERSION"]);
-        assert_eq!(plain.functions, [("build".to_owned(), 6), ("prepare".to_owned(), 10)]);
+        let variables: Vec<_> =
+            plain.variables.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        assert_eq!(variables, [("SRCDIR", None), ("URL", Some("https://x/a;b")), ("VERSION", None)]);
+        let functions: Vec<_> = plain.functions.iter().map(|f| (f.name.as_str(), f.line)).collect();
+        assert_eq!(functions, [("build", 6), ("prepare", 10)]);
+        assert_eq!(plain.functions[1].text.as_deref(), Some("prepare () {\n\t:\n}"));
         assert!(plain.reads.is_empty());
         let reads = Plain::of("B=\"$A-${C%.*}$B\"\nA=$B${A}\nD+=x\nf() {\n}\n").unwrap().reads;
         assert_eq!(reads, ["A", "C", "B", "D"]);
@@ -497,6 +555,47 @@ mod tests {
                 other.is_empty(),
                 "{other:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_value_is_known_where_bash_would_change_nothing_about_it() {
+        let value = |text: &str| Plain::of(&format!("{text}\nf() {{\n}}\n")).unwrap().variables[0].1.clone();
+        for (text, known) in [
+            ("V=\"1 2\"", Some("1 2")),
+            ("V='1;2'", Some("1;2")),
+            ("V=\"\"", Some("")),
+            ("V=\"1\"\nV=\"2\"", Some("2")),
+            ("V=\"1\"\nV+=\"2\"", None),
+            ("V=\"1\"\nV=$V", None),
+            ("V=1", None),
+            ("V=\"$A\"", None),
+            ("V='$A'", None),
+            ("V=\"1\"'2'", None),
+            ("V=\"1\"\"2\"", None),
+            ("V=\"it's\"", None),
+            ("V=\"1\" # \"", None),
+        ] {
+            assert_eq!(value(text).as_deref(), known, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_function_is_taken_by_its_text_where_that_ends_with_it() {
+        let text =
+            |body: &str| Plain::of(&format!("V=1\nf() {{\n{body}\n}}\n")).unwrap().functions[0].text.clone();
+        for body in [
+            ":",
+            "\tmake \"$1\" 'a b' # all",
+            "if :; then\n\tx=$(date)\nfi",
+            "printf 'a\\n' \\\n\t\"\\\"$1\" \\'",
+        ] {
+            assert_eq!(text(body), Some(format!("f() {{\n{body}\n}}")));
+        }
+        for body in
+            ["cat <<E\nE", "a \"\n\"", "# don't", "a \\", "a \"\\\nb\"", "a `b`", "a $'\\'' '", "'\\''"]
+        {
+            assert_eq!(text(body), None, "{body}");
         }
     }
 

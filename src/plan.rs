@@ -83,6 +83,7 @@ impl Planner<'_> {
     /// Plans all packages of the graph.
     pub fn plan(&self) -> Result<Plan> {
         let mut packages: Vec<Planned> = Vec::with_capacity(self.graph.packages.len());
+        let built_before = self.build_root.manifests().is_dir();
         // Those that stand, and so does all that they need.
         let mut stands = vec![false; self.graph.packages.len()];
         for (place, recipe) in self.graph.packages.iter().enumerate() {
@@ -115,9 +116,14 @@ impl Planner<'_> {
                     (Action::Maybe, Vec::new(), format!("waits for the output of `{}`", waits.join("`, `")))
                 }
                 _ => {
-                    let last = self.last(&recipe.name);
-                    let now = if waits.is_empty() { self.whole(place, &own, &visible)? } else { own.clone() };
-                    let changes = self.changes(place, last.as_ref(), &now)?;
+                    let last = if built_before { self.last(&recipe.name) } else { None };
+                    let changes = match &last {
+                        Some(last) if waits.is_empty() => {
+                            self.changes(place, last, &self.whole(place, &own, &visible)?)?
+                        }
+                        Some(last) => self.changes(place, last, &own)?,
+                        None => Vec::new(),
+                    };
                     let reason = reason(last.is_some(), sets.is_some(), &changes);
                     (Action::Build, changes, reason)
                 }
@@ -201,8 +207,7 @@ impl Planner<'_> {
     /// ran is compared with what is there now.
     ///
     /// `now` may lack what is known only later: other packages' outputs.
-    pub fn changes(&self, place: usize, last: Option<&Manifest>, now: &Manifest) -> Result<Vec<String>> {
-        let Some(last) = last else { return Ok(Vec::new()) };
+    pub fn changes(&self, place: usize, last: &Manifest, now: &Manifest) -> Result<Vec<String>> {
         let now = self.with_discovered(place, now, &last.labels(is_discovered))?;
         let last = last.filter(|label| now.get(label).is_some() || !label.starts_with("needs "));
         // A variable that comes from the environment is there twice, and says the same.
@@ -236,7 +241,7 @@ impl Planner<'_> {
 
     /// The manifest of the result that this build root used last.
     pub fn last(&self, package: &PackageName) -> Option<Manifest> {
-        let path = self.build_root.state().join("manifest").join(package.as_str());
+        let path = self.build_root.manifests().join(package.as_str());
         fs_err::read_to_string(path).ok().map(|text| Manifest::parse(&text))
     }
 }

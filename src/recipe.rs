@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::{Evaluated, Function};
+use crate::evaluated::{Evaluated, Function};
 use crate::names::{PackageName, Step};
 
 /// A package's recipe.
@@ -50,7 +50,7 @@ impl Recipe {
     pub fn check(name: &PackageName, evaluated: &Evaluated) -> Result<(Option<Source>, Vec<PackageName>)> {
         let wrong = |text: String| Error::new(Kind::Recipe, format!("pkg/{name}/build: {text}"));
         for variable in CONTRACT {
-            if evaluated.variables.get(*variable).is_some_and(crate::evaluate::Variable::is_array) {
+            if evaluated.variables.get(*variable).is_some_and(crate::evaluated::Variable::is_array) {
                 return Err(wrong(format!(
                     "{variable} is an array; it must be one word or words separated by spaces"
                 )));

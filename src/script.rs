@@ -485,6 +485,14 @@ impl Reader {
     }
 }
 
+/// A word that bash reads back as `text`.
+pub fn quote(text: &str) -> String {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./:+,@%".contains(&b)) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -567,5 +575,16 @@ mod tests {
         assert_eq!(assignment("A[1]+=b"), Some(("A", "b")));
         assert_eq!(assignment("--x=y"), None);
         assert_eq!(assignment("1A=y"), None);
+    }
+
+    #[test]
+    fn quoting_survives_bash() {
+        for text in ["", "plain", "it's", "a b$c`d`\\", "x\ny", "*", "ä"] {
+            let out = std::process::Command::new("bash")
+                .args(["-c", &format!("printf %s {}", quote(text))])
+                .output()
+                .unwrap();
+            assert_eq!(String::from_utf8(out.stdout).unwrap(), text);
+        }
     }
 }

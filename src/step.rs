@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::digest::Digest;
 use crate::disk::link_into;
 use crate::error::Result;
-use crate::evaluate::{MAKEFILE_VARIABLES, quote, replace_path, without_carriage_returns};
+use crate::evaluate::{MAKEFILE_VARIABLES, replace_path, without_carriage_returns};
 use crate::event::Frame;
 use crate::layout::room as inside;
 use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
@@ -16,6 +16,7 @@ use crate::names::Step;
 use crate::recipe::Recipe;
 use crate::room::{Mount, Program};
 use crate::runtime::{MAKEFILE_NAME, library_for};
+use crate::script::quote;
 use crate::vocabulary::NameSet;
 
 /// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.

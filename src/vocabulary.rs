@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-use crate::evaluate::Evaluated;
+use crate::evaluated::Evaluated;
 use crate::runtime::{self, identifiers};
 
 /// All known names, and for each those that it brings within reach.
@@ -95,7 +95,7 @@ impl<'v> NameSet<'v> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluate::{Function, Variable};
+    use crate::evaluated::{Function, Variable};
 
     #[test]
     fn names_bring_others_within_reach_in_turn() {

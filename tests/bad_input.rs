@@ -663,3 +663,36 @@ fn a_file_that_lies_where_a_result_is_shown_gives_way_and_a_source_folder_does_n
     assert_eq!(tree.list_deployed("a"), ["x"]);
     assert_eq!(fs_err::read_to_string(tree.at("workspace/src/a-1/mine")).unwrap(), "mine");
 }
+
+// Recipes that one bash reads in a row
+
+#[test]
+fn a_recipe_that_does_not_end_where_it_should_spoils_no_other() {
+    let good =
+        |name: &str| format!("VERSION=\"1\"\nNAME=\"{name}-$VERSION\"\n\nbuild() {{\n\techo \"$NAME\"\n}}\n");
+    for broken in [
+        "\techo ${x",
+        "\t((",
+        "\t{",
+        "\tif true; then",
+        "\tcase x in",
+        "\techo $(",
+        "\techo \"${x:-'\"'\" \"'}\"",
+        "\techo '\n",
+        "\techo \\",
+        "\tcat <<E",
+    ] {
+        let bad = format!("VERSION=\"2\"\nNAME=\"bad-$VERSION\"\n\nbuild() {{\n{broken}\n}}\n");
+        let tree = Tree::new()
+            .package("all", "DEPENDS=\"a b c\"\n\nbuild() {\n\t:\n}\n")
+            .package("a", &good("a"))
+            .package("b", &bad)
+            .package("c", &good("c"));
+        let ran = tree.mk("plan tiny demo all");
+        assert!(ran.status == 3 && ran.stderr.contains("pkg/b/build"), "{broken}: {}", ran.text());
+        for name in ["a", "c"] {
+            tree.builds(name);
+            assert!(tree.log(name, "build").contains(&format!("{name}-1")), "{broken}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use harness::Tree;
 use mk::config::{Format, Rooms, Settings};
-use mk::evaluate::{Evaluated, Function, Variable};
+use mk::evaluated::{Evaluated, Function, Variable};
 use mk::filedigest::FileDigests;
 use mk::key::{Ingredients, Manifest, matters_to_prepare, vocabulary};
 use mk::layout::Workspace;

@@ -28,11 +28,13 @@ class Sample:
 
 @dataclass
 class Processes:
-    """What a command started: programs executed, processes forked (threads are none), and what each program opened."""
+    """What a command started: programs executed, processes forked (threads are none), what each program opened, and the
+    recipes that bash was handed in one text."""
 
     execs: int = 0
     forks: int = 0
     opened: dict = field(default_factory=Counter)
+    given: dict = field(default_factory=Counter)
 
 
 def adopt_orphans():
@@ -103,12 +105,18 @@ RESUMED = re.compile(r"^<\.\.\. \w+ resumed>")
 FORKED = re.compile(r"^(?:<\.\.\. )?(?:clone3?|v?fork)\b.* = (\d+)$")
 
 
+# A recipe within a bash text that `mk` writes for several; one that bash is told to open is no part of it.
+GIVEN = re.compile(r"PKGNAME=([\w.+-]+)\\n(?!if builtin source)")
+
+
 def processes(argv, cwd=None, opens=False):
-    """Counts by strace, free of noise. With `opens` also which files were opened, as (program, path)."""
-    calls = "execve,clone,clone3,fork,vfork" + (",open,openat" if opens else "")
+    """Counts by strace, free of noise. With `opens` also which files were opened, as (program, path), and which recipes
+    were handed to bash without that."""
+    calls = "execve,clone,clone3,fork,vfork" + (",open,openat,write" if opens else "")
+    length = str(1 << 24 if opens else 4096)
     with tempfile.NamedTemporaryFile("r", errors="replace") as trace:
         done = subprocess.run(
-            ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={calls}", "-s", "4096", "-o", trace.name, *argv],
+            ["strace", "-f", "-qq", "-e", "signal=none", "-e", f"trace={calls}", "-s", length, "-o", trace.name, *argv],
             cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )
         if done.returncode != 0:
@@ -149,4 +157,6 @@ def count(lines):
                 found.forks += 1
         elif call.startswith(("openat(", "open(")) and re.search(r" = \d+", call):
             found.opened[program[pid], call.split('"')[1]] += 1
+        elif call.startswith("write("):
+            found.given.update(GIVEN.findall(call))
     return found

@@ -4,8 +4,8 @@
 # Standard error (descriptor 4 below): takes what a recipe prints while it is sourced.
 # Standard input, a socket: takes a byte when an answer is whole; gives requests, each PACKAGE, RECIPE, and `NAME=VALUE` words of the caller's environment until an empty one, all ended by NUL.
 # A request of the name `=` holds the path of a bash text that evaluates plain recipes and writes their answers itself.
-# The first request has an empty name; in place of a recipe it holds bash text that sets the variables every recipe starts from.
-# Its answer holds what configuration (TOOLCHAIN) adds to them.
+# The first request has an empty name; its recipe is a bash text that sets the variables every recipe starts from.
+# Its answer holds what configuration (TOOLCHAIN) adds to them, unless the word `again` says that the driver knows.
 # With MK_HISTORY set an answer also holds, for each command that bash runs in these files, where it stands, and all variables before it.
 
 mk_report() {
@@ -80,7 +80,7 @@ mk_list() {
 # Prints every variable, and the text and place of every function that is not the library's.
 mk_dump() {
 	local mk_line mk_file mk_number
-	local -a mk_names=() mk_lines=()
+	local -a mk_lines=()
 
 	{ printf 'variables\0'; declare -p; printf '\0'; } >&3
 	shopt -s extdebug
@@ -89,12 +89,13 @@ mk_dump() {
 	# It turns function tracing on, which recipes must not find so.
 	shopt -u extdebug
 	set +ET
-	for mk_line in "${mk_lines[@]}"; do
+	# Most are the library's.
+	for mk_line in "${mk_lines[@]%%* "$MK_LIBRARY"}"; do
+		[ -n "$mk_line" ] || continue
 		mk_file="${mk_line#* }"
 		mk_number="${mk_file%% *}"
 		mk_file="${mk_file#* }"
-		if [ "$mk_file" != "$MK_LIBRARY" ] && [ "$mk_file" != "$MK_EVALUATE" ]; then
-			mk_names+=("${mk_line%% *}")
+		if [ "$mk_file" != "$MK_EVALUATE" ]; then
 			printf 'function\0%s %s %s\0' "${mk_line%% *}" "$mk_number" "$mk_file" >&3
 			{ printf 'text\0'; declare -f "${mk_line%% *}"; printf '\0'; } >&3
 		fi
@@ -175,13 +176,15 @@ while IFS= read -r -d '' mk_name && IFS= read -r -d '' mk_recipe; do
 		mk_words+=("$mk_word")
 	done
 	if [ -z "$mk_name" ]; then
-		builtin eval "$mk_recipe"
+		builtin source "$mk_recipe"
 		mk_watch
 		include_merge TOOLCHAIN < /dev/null
 		mk_describe_systems
 		mk_unwatch
-		{ printf 'plain\0'; (mk_guard && mk_ambience && trap - EXIT); printf '\0'; } >&3
-		mk_dump
+		if [ "${mk_words[0]-}" != again ]; then
+			{ printf 'plain\0'; (mk_guard && mk_ambience && trap - EXIT); printf '\0'; } >&3
+			mk_dump
+		fi
 	elif [ "$mk_name" = "=" ]; then
 		builtin source "$mk_recipe" >&3
 	else

@@ -107,7 +107,7 @@ fn carry_out(
     let started = RoomServer::start()?;
     let mut loaded = load::load_but(settings, shared, &target.board, &target.product, packages, memory)?;
     let build_root = loaded.build_root.clone();
-    for folder in [build_root.logs(), build_root.deploy(), build_root.state().join("manifest")] {
+    for folder in [build_root.logs(), build_root.deploy(), build_root.manifests()] {
         fs_err::create_dir_all(folder)?;
     }
     let _in_use = shared.in_use()?;
@@ -381,7 +381,7 @@ fn show_results(
         }
         let changed = before.get(&recipe.name) != Some(&found.entry.key);
         if changed {
-            let path = root.state().join("manifest").join(recipe.name.as_str());
+            let path = root.manifests().join(recipe.name.as_str());
             store::write_atomically(&path, &fs_err::read(found.entry.manifest())?)?;
             if let Some(last) = now.insert(recipe.name.clone(), found.entry.key) {
                 store.touch(&last);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{Format, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::quote;
 use crate::layout::room;
+use crate::script::quote;
 use crate::{names, output, report};
 
 /// Where to, and what things are called.

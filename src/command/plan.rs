@@ -1,5 +1,7 @@
 //! `mk plan`: what would be done, in build order, and why.
 
+use std::mem::ManuallyDrop;
+
 use serde::Serialize;
 
 use crate::cli::Target;
@@ -45,7 +47,9 @@ fn private(build_root: &BuildRoot) -> Result<Store> {
 
 /// Carries out the command.
 pub fn run(settings: &Settings, target: &Target, packages: &[String]) -> Result<()> {
-    let (loaded, plan) = plan(settings, target, packages)?;
+    // They live as long as the program, which need not take them apart.
+    let planned = ManuallyDrop::new(plan(settings, target, packages)?);
+    let (loaded, plan) = &*planned;
     let items = loaded.graph.packages.iter().zip(&plan.packages).map(|(recipe, planned)| Item {
         name: &recipe.name,
         version: recipe.version(),

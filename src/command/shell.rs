@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use crate::cli::Target;
 use crate::config::{Rooms, Settings};
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::quote;
 use crate::event::{Event, Events};
 use crate::job::{Job, Trouble, Workshop};
 use crate::layout::room as inside;
 use crate::making::FAILED_STEP;
 use crate::names::Step;
 use crate::room::{self, Program, Room, RoomServer};
+use crate::script::quote;
 use crate::step::{self, Places};
 
 /// Whose room.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli::Target;
 use crate::config::{Format, Rooms, Settings};
 use crate::error::{Error, Kind, Result, nearest};
-use crate::evaluate::Assignment;
+use crate::evaluated::Assignment;
 use crate::load::{self, Loaded};
 use crate::names::PackageName;
 use crate::output;
