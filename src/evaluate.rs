@@ -329,7 +329,7 @@ impl<'a> Worker<'a> {
     /// Writes a bash text where bash can read it, and says where.
     fn write(&self, script: &str) -> Result<String> {
         let path = self.script.to_string_lossy().into_owned();
-        std::fs::write(&self.script, script).map_err(|_| cannot_write(&path))?;
+        fs_err::write(&self.script, script).map_err(|_| cannot_write(&path))?;
         Ok(path)
     }
 
