@@ -16,6 +16,9 @@ use crate::script::quote;
 /// What bash prints of functions, by their texts as they are written.
 pub type Printed = FxHashMap<String, String>;
 
+/// What the text of a batch calls: no function of a recipe may be of that name.
+pub const CALLS: &[&str] = &["builtin", "declare", "printf", "source", "unset"];
+
 /// A plain recipe.
 #[derive(Debug)]
 pub struct Member {

@@ -11,7 +11,7 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::batch::{Batch, Member, Printed};
+use crate::batch::{Batch, CALLS, Member, Printed};
 use crate::disk::link_into;
 use crate::error::{Error, Kind, Result};
 use crate::evaluated::{Assignment, Evaluated, Function, Variable};
@@ -156,7 +156,10 @@ impl Start {
         let moves = |name: &str| BASH_VARIABLES.contains(&name) && name != "PKGNAME";
         let taken = plain.variables.iter().any(|(name, _)| self.ours.contains(name))
             || plain.reads.iter().any(|name| moves(name))
-            || plain.functions.iter().any(|function| theirs(&function.name));
+            || plain
+                .functions
+                .iter()
+                .any(|function| theirs(&function.name) || CALLS.contains(&&*function.name));
         let asks =
             |text: &str| identifiers(text).any(|name| name == "OS_RELEASE" || self.passing.contains(name));
         if taken || asks(&text) {

@@ -378,7 +378,7 @@ impl Plain {
     /// `None`: the text has something else at its top level, or something that could end bash or leave traces.
     pub fn of(text: &str) -> Option<Plain> {
         let mut plain = Plain { assignments: String::with_capacity(text.len()), ..Plain::default() };
-        if memchr::memchr(b'\r', text.as_bytes()).is_some() {
+        if memchr::memchr2(b'\r', 0, text.as_bytes()).is_some() {
             return None;
         }
         // Where a part of it begins.
@@ -546,6 +546,7 @@ mod tests {
             "f() {\n}\nf() {\n}",
             "f() {\n} >&2\nh() {\n}",
             "V=1\r",
+            "# \0",
             "MK_X=1",
             "V=~",
             "",

@@ -696,3 +696,20 @@ fn a_recipe_that_does_not_end_where_it_should_spoils_no_other() {
         }
     }
 }
+
+#[test]
+fn a_function_with_the_name_of_a_builtin_reaches_no_other_recipe() {
+    for name in ["printf", "declare", "unset", "builtin"] {
+        let recipe = |name: &str| format!("VERSION=\"1\"\nX=\"$VERSION\"\n\n{name}() {{\n\texit 9\n}}\n");
+        let tree = Tree::new()
+            .package("all", "DEPENDS=\"bad good\"\n\nbuild() {\n\t:\n}\n")
+            .package("bad", &recipe(name))
+            .package("good", &recipe("build"));
+        let ran = tree.mk("plan tiny demo all");
+        let named = ran.status == 0 || ran.stderr.starts_with("error: pkg/bad/build");
+        assert!(named, "{name}: {}", ran.text());
+        tree.mk("plan tiny demo good").is("
+            build  good 1  (never built)
+        ");
+    }
+}
