@@ -52,17 +52,10 @@ impl Job<'_> {
             remove_tree(fresh)?;
             fs_err::create_dir_all(fresh)?;
         }
-        if let Some(gone) = self.loaded.graph.closure(place).into_iter().find(|&need| !self.is_there(need)) {
-            let text = format!("the result of `{}`, which it needs, is gone", self.recipe(gone).name);
-            return Err(Error::new(Kind::Build, text).hint("run `mk` again; it builds that anew").into());
-        }
-        let layers = self.toolchain_layers(place);
-        for layer in layers.iter().rev() {
-            stage::link_tree(layer, &places.toolchain)?;
-        }
-        for need in self.loaded.graph.closure(place) {
-            let Some(found) = self.needed(need) else { continue };
-            link_view(&found.entry.deploy(), &places.deploy.join(self.recipe(need).name.as_str()))?;
+        self.show(place, &places.deploy)?;
+        let mut staged = stage::Snapshot::default();
+        for layer in self.toolchain_layers(place).iter().rev() {
+            staged.link_tree(layer, &places.toolchain, Path::new(""))?;
         }
         // The first last: as in a room, where it lies on top.
         for &need in self.loaded.graph.needs[place].iter().rev().filter(|_| !self.target().is_empty()) {
@@ -70,11 +63,10 @@ impl Job<'_> {
             for part in SYSROOT_PARTS {
                 let from = found.entry.deploy().join(part);
                 if from.is_dir() {
-                    stage::link_tree(&from, &places.toolchain.join(self.target()).join(part))?;
+                    staged.link_tree(&from, &places.toolchain, &Path::new(self.target()).join(part))?;
                 }
             }
         }
-        let staged = stage::Snapshot::of(&places.toolchain);
         let mut prelude = step::prelude(self.loaded, recipe, &places, reachable);
         let text = fs_err::read_to_string(self.loaded.tree.recipe(recipe.name.as_str())).unwrap_or_default();
         if let Some(text) = without_carriage_returns(&text).filter(|_| !recipe.evaluated.makefile) {
@@ -138,9 +130,22 @@ impl Job<'_> {
         step::discovered(&places.report, recipe, &places).map_err(Trouble::from)
     }
 
-    /// Whether a package's result is known, and nobody has removed it.
-    fn is_there(&self, place: usize) -> bool {
-        self.needed(place).is_some_and(|found| found.entry.is_there())
+    /// Shows in the folder `deploy` the results of all that a package needs, in turn, each of which is looked at once in a run.
+    fn show(&self, place: usize, deploy: &Path) -> Worked<()> {
+        let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for need in self.loaded.graph.closure(place) {
+            let name = &self.recipe(need).name;
+            let Some(found) =
+                self.needed(need).filter(|found| shown.contains(&need) || found.entry.is_there())
+            else {
+                let text = format!("the result of `{name}`, which it needs, is gone");
+                return Err(Error::new(Kind::Build, text).hint("run `mk` again; it builds that anew").into());
+            };
+            if shown.insert(need) {
+                link_view(&found.entry.deploy(), &deploy.join(name.as_str()))?;
+            }
+        }
+        Ok(())
     }
 
     /// Takes results out of the store that a package damaged: those that `damaged` files of the toolchain are hard links to.

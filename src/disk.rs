@@ -39,8 +39,14 @@ pub fn write_by_way_of(folder: &Path, path: &Path, content: &[u8]) -> Result<()>
         file.write_all(content).map_err(failed)?;
         match temporary.persist(path) {
             Ok(()) => return Ok(()),
-            // Swept in the moment before it was locked.
-            Err(gone) if gone.error.kind() == std::io::ErrorKind::NotFound && tries < 3 => tries += 1,
+            // Swept in the moment before it was locked, if it is not the folder that is missing.
+            Err(gone)
+                if gone.error.kind() == std::io::ErrorKind::NotFound
+                    && tries < 3
+                    && path.parent().is_some_and(Path::exists) =>
+            {
+                tries += 1;
+            }
             Err(error) => return Err(failed(error.error)),
         }
     }

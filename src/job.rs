@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use rustc_hash::FxHashSet;
+
 use crate::config::Settings;
 use crate::digest::Digest;
 use crate::disk::LockFile;
@@ -50,6 +52,8 @@ pub struct Job<'a> {
     failed: Mutex<Option<i32>>,
     /// The folders that builds without rooms take for themselves, once there was one.
     folders: Mutex<Option<[LockFile; 2]>>,
+    /// Packages whose results are shown in `deploy/` since then.
+    pub(crate) shown: Mutex<FxHashSet<usize>>,
 }
 
 /// What a run works with, beside what it works on.
@@ -214,6 +218,7 @@ impl<'a> Job<'a> {
             lent: Mutex::default(),
             failed: Mutex::default(),
             folders: Mutex::default(),
+            shown: Mutex::default(),
         }
     }
 
@@ -320,6 +325,7 @@ impl<'a> Job<'a> {
 
     /// Lets others have the folders that builds without rooms took.
     pub fn leave_folders(&self) {
+        self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         *self.folders.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
     }
 

@@ -20,16 +20,12 @@ use crate::error::{Error, Kind, Result};
 /// Lays `from` over `to`, which is made where it is missing: files are hard links, what is in the way is replaced,
 /// overlay whiteouts remove. File systems that cannot link get copies.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    lay(from, to, &|from, to, file| match linkat(&from.folder, file, &to.folder, file, AtFlags::empty()) {
-        Err(Errno::EEXIST) => Ok(false),
-        Err(_) => copy_file(from, to, file),
-        Ok(()) => Ok(true),
-    })
+    lay(from, to, &link_file, &mut |_, _| ())
 }
 
 /// Lays a copy of `from` over `to`, with times and modes, for steps that write into it.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    lay(from, to, &copy_file)
+    lay(from, to, &copy_file, &mut |_, _| ())
 }
 
 /// A folder that is open, and its path.
@@ -52,6 +48,14 @@ fn failed(what: &str, path: &Path, error: Errno) -> Error {
 /// Puts a file of one folder below another, at the same path; no when something is there already.
 type Put<'a> = dyn Fn(&Opened<'_>, &Opened<'_>, &Path) -> Result<bool> + 'a;
 
+fn link_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
+    match linkat(&from.folder, file, &to.folder, file, AtFlags::empty()) {
+        Err(Errno::EEXIST) => Ok(false),
+        Err(_) => copy_file(from, to, file),
+        Ok(()) => Ok(true),
+    }
+}
+
 fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
     let copying = |e| failed("copy", &from.path.join(file), e);
     let source =
@@ -72,7 +76,8 @@ fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
     Ok(true)
 }
 
-fn lay(from: &Path, to: &Path, put: &Put<'_>) -> Result<()> {
+/// `laid` is told of each file and link that was put there.
+fn lay(from: &Path, to: &Path, put: &Put<'_>, laid: &mut dyn FnMut(&Opened<'_>, &Path)) -> Result<()> {
     match std::fs::create_dir(to) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && !is_folder(to) => {
             fs_err::remove_file(to)?;
@@ -108,6 +113,7 @@ fn lay(from: &Path, to: &Path, put: &Put<'_>) -> Result<()> {
             remove_tree(&target())?;
             put()?;
         }
+        laid(&to, name);
     }
     Ok(())
 }
@@ -137,7 +143,7 @@ pub fn show_layers(layers: &[PathBuf], view: &Path) -> Result<()> {
     remove_tree(view)?;
     fs_err::create_dir_all(view)?;
     for layer in layers {
-        lay(layer, view, &|from, to, file| link_to(&from.path.join(file), to, file))?;
+        lay(layer, view, &|from, to, file| link_to(&from.path.join(file), to, file), &mut |_, _| ())?;
     }
     Ok(())
 }
@@ -174,16 +180,23 @@ pub fn sweep_views(folder: &Path) {
 /// Inode, size and modification time (seconds, nanoseconds) of a file.
 type Looks = (u64, i64, i64, i64);
 
-/// What a folder held, by the path below it.
+fn looks(folder: &OwnedFd, file: &Path) -> Option<Looks> {
+    let stat = fstatat(folder, file, AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+    Some((stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
+}
+
+/// What was laid into a folder, by the path below it.
 #[derive(Debug, Default)]
 pub struct Snapshot(FxHashMap<PathBuf, Looks>);
 
 impl Snapshot {
-    /// Looks at everything below `root`; a folder that is missing holds nothing.
-    pub fn of(root: &Path) -> Snapshot {
-        let mut found = FxHashMap::default();
-        let _ = look_at_files(root, |path, looks| _ = found.insert(path.to_owned(), looks));
-        Snapshot(found)
+    /// Lays `from` over what is at the path `below` in `root`, as [`link_tree`] does, and remembers what it looked like.
+    pub fn link_tree(&mut self, from: &Path, root: &Path, below: &Path) -> Result<()> {
+        lay(from, &root.join(below), &link_file, &mut |to, file| {
+            if let Some(looks) = looks(&to.folder, file) {
+                self.0.insert(below.join(file), looks);
+            }
+        })
     }
 
     /// Moves what is new or replaced below `root` to `into`, and says which files were written in place: since they are
@@ -232,8 +245,8 @@ fn look_at_files(root: &Path, mut see: impl FnMut(&Path, Looks)) -> Result<()> {
             continue;
         }
         let path = Path::new(OsStr::from_bytes(&entry.path().as_os_str().as_bytes()[start..]));
-        if let Ok(stat) = fstatat(&top, path, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            see(path, (stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec));
+        if let Some(looks) = looks(&top, path) {
+            see(path, looks);
         }
     }
     Ok(())
@@ -253,10 +266,10 @@ mod tests {
         fs_err::write(a.join("include/x.h"), "a").unwrap();
         fs_err::write(b.join("include/x.h"), "b").unwrap();
         fs_err::write(b.join("include/sub/y.h"), "y").unwrap();
-        link_tree(&a, &to).unwrap();
-        link_tree(&b, &to).unwrap();
+        let mut before = Snapshot::default();
+        before.link_tree(&a, &to, Path::new("")).unwrap();
+        before.link_tree(&b.join("include"), &to, Path::new("include")).unwrap();
         assert_eq!(fs_err::read_to_string(to.join("include/x.h")).unwrap(), "b");
-        let before = Snapshot::of(&to);
         fs_err::create_dir_all(&out).unwrap();
         fs_err::write(to.join("include/new.h"), "new").unwrap();
         assert!(before.take_additions(&to, &out).unwrap().is_empty());
