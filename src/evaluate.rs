@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,7 @@ use crate::runtime::{self, Runtime, identifiers};
 use crate::script::quote;
 use memchr::memmem::Finder;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use rustc_hash::FxHashSet;
 
 /// What every evaluation starts from.
@@ -187,10 +188,35 @@ struct Worker<'a> {
     heard: u64,
     start: Arc<Start>,
     /// Takes the bash text of a batch.
-    script: PathBuf,
+    script: InMemory,
     /// Takes a copy of a recipe that bash would not take as it is.
-    copy: PathBuf,
-    _scratch: tempfile::TempDir,
+    copy: InMemory,
+    /// Takes what bash lists for itself.
+    _lists: InMemory,
+}
+
+/// A file in memory: on disk each of the many lines that bash writes would take twice as long.
+struct InMemory {
+    file: std::fs::File,
+    /// By which any process of this user can open it, as long as this process lives.
+    path: PathBuf,
+}
+
+impl InMemory {
+    fn new(name: &str) -> Result<InMemory> {
+        let file = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(std::io::Error::from)?;
+        let file = std::fs::File::from(file);
+        let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into();
+        Ok(InMemory { file, path })
+    }
+
+    /// Writes in place of what is in it, and says where that can be read.
+    fn write(&mut self, text: &str) -> Result<&Path> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(text.as_bytes())?;
+        Ok(&self.path)
+    }
 }
 
 impl Drop for Worker<'_> {
@@ -224,25 +250,20 @@ fn records(answer: &[u8]) -> Records {
     records
 }
 
-/// An error if bash could not write down what it found, on a disk that is full.
+/// An error if bash could not write down what it found.
 fn check_written(records: &Records) -> Result<()> {
     let unwritable = records.iter().find(|(word, _)| word == "unwritable");
-    unwritable.map_or(Ok(()), |(_, file)| Err(cannot_write(file)))
-}
-
-fn cannot_write(file: &str) -> Error {
-    Error::new(Kind::Host, format!("cannot write to `{file}` what recipes say"))
-        .hint("make room there, or set TMPDIR to a folder that has some")
+    let error = |file| Error::new(Kind::Host, format!("cannot write to `{file}` what recipes say"));
+    let hint = "bash writes to memory of `mk` there: `/proc` has to be mounted, and some memory to be left";
+    unwritable.map_or(Ok(()), |(_, file)| Err(error(file).hint(hint)))
 }
 
 impl<'a> Worker<'a> {
     /// `start`: what another bash has found that recipes start from.
     fn start(setting: &'a Setting<'a>, start: Option<Arc<Start>>) -> Result<Worker<'a>> {
-        let scratch = tempfile::tempdir()?;
-        let noise = tempfile::tempfile()?;
-        let answers = nix::sys::memfd::memfd_create("answers", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)
-            .map_err(std::io::Error::from)?;
-        let answers = std::fs::File::from(answers);
+        let [noise, answers, script, copy, lists] =
+            ["noise", "answers", "script", "copy", "lists"].map(InMemory::new);
+        let (noise, answers, lists) = (noise?.file, answers?.file, lists?);
         let (requests, theirs) = UnixStream::pair()?;
         let mut command = Command::new("bash");
         command
@@ -254,7 +275,7 @@ impl<'a> Worker<'a> {
             .env("HOME", room::HOME)
             .env("MK_LIBRARY", setting.runtime.library())
             .env("MK_EVALUATE", setting.runtime.evaluate())
-            .env("MK_SCRATCH", scratch.path().join("names"))
+            .env("MK_SCRATCH", &lists.path)
             .env("MK_HISTORY", if setting.history { "1" } else { "" })
             .stdin(OwnedFd::from(theirs))
             .stdout(answers.try_clone()?)
@@ -274,9 +295,9 @@ impl<'a> Worker<'a> {
             noise,
             heard: 0,
             start: Arc::default(),
-            script: scratch.path().join("batch"),
-            copy: scratch.path().join("copy"),
-            _scratch: scratch,
+            script: script?,
+            copy: copy?,
+            _lists: lists,
         };
         worker.set_up(start)?;
         Ok(worker)
@@ -291,7 +312,7 @@ impl<'a> Worker<'a> {
         let places: Vec<String> =
             self.setting.places.iter().map(|place| quote(&place.to_string_lossy())).collect();
         prelude.push_str(&format!("MK_CONFIG_PLACES=({})\n", places.join(" ")));
-        let path = self.write(&prelude)?;
+        let path = self.script.write(&prelude)?.to_string_lossy().into_owned();
         if let Some(start) = known {
             self.ask("", &path, &["again".to_owned()])?;
             self.start = start;
@@ -329,16 +350,9 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Writes a bash text where bash can read it, and says where.
-    fn write(&self, script: &str) -> Result<String> {
-        let path = self.script.to_string_lossy().into_owned();
-        fs_err::write(&self.script, script).map_err(|_| cannot_write(&path))?;
-        Ok(path)
-    }
-
     /// Evaluates the bash text of a batch in this very process; `None`: there was something beside its answer.
     fn run(&mut self, script: &str) -> Result<Option<Vec<u8>>> {
-        let path = self.write(script)?;
+        let path = self.script.write(script)?.to_string_lossy().into_owned();
         let answer = self.answer("=", &path, &[])?;
         Ok(self.heard_noise()?.is_empty().then_some(answer))
     }
@@ -369,10 +383,7 @@ impl<'a> Worker<'a> {
         // Bash takes the carriage return for a part of the last word: it is given a copy without.
         let readable = match without_carriage_returns(&own) {
             _ if makefile => self.setting.runtime.makefile(),
-            Some(text) => {
-                fs_err::write(&self.copy, text)?;
-                self.copy.clone()
-            }
+            Some(text) => self.copy.write(&text)?.to_owned(),
             None => recipe.clone(),
         };
         for text in texts_below(&self.setting.tree.package(package.as_str()), self.setting.tree.root()) {
@@ -589,7 +600,7 @@ impl<'a> Worker<'a> {
                     if let (Some(name), Some(line), Some(file)) = (parts.next(), parts.next(), parts.next()) {
                         let stands_in = Path::new(file) == self.setting.runtime.makefile();
                         let line = if stands_in { "1" } else { line };
-                        let copied = Path::new(file) == self.copy || stands_in;
+                        let copied = Path::new(file) == self.copy.path || stands_in;
                         let recipe = recipe.map(|(recipe, _)| recipe).filter(|_| copied);
                         let file = tree.show(recipe.unwrap_or(Path::new(file)));
                         function = Some((name.to_owned(), file, line.parse().unwrap_or(0)));
@@ -662,6 +673,11 @@ impl<'a> Worker<'a> {
         unfinished: Option<&String>,
     ) -> Error {
         let shown = self.setting.tree.show(recipe);
+        let show = |file: &str| {
+            // What bash was given a copy of has its own name.
+            let file = Path::new(file);
+            if file == self.copy.path { shown.clone() } else { self.setting.tree.show(file) }
+        };
         // make: `FILE:N: *** message.  Stop.`
         let stopped = noise.lines().find_map(|line| {
             let (place, message) = line.split_once(": *** ")?;
@@ -669,7 +685,7 @@ impl<'a> Worker<'a> {
             Some((self.setting.tree.show(Path::new(place)), message.to_owned()))
         });
         if let Some((place, message)) = stopped {
-            let place = if place == "make" { shown } else { place };
+            let place = if place == "make" { shown.clone() } else { place };
             return Error::new(Kind::Recipe, format!("{place}: {message}"));
         }
         // bash: `FILE: line N: message`
@@ -679,7 +695,7 @@ impl<'a> Worker<'a> {
             number.parse::<u32>().ok()?;
             // What a helper could not do is told of the line that called it.
             let ours = Path::new(file).starts_with(&self.setting.runtime.folder);
-            let place = (!ours).then(|| format!("{}:{number}", self.setting.tree.show(Path::new(file))));
+            let place = (!ours).then(|| format!("{}:{number}", show(file)));
             let below = format!("{}/", self.setting.tree.root().display());
             Some((place, message.strip_prefix(&below).unwrap_or(message).to_owned()))
         });
@@ -687,7 +703,7 @@ impl<'a> Worker<'a> {
             let mut parts = failed.splitn(4, '\n').map(str::to_owned);
             let mut next = || parts.next().unwrap_or_default();
             let (status, line, file) = (next(), next(), next());
-            (status, format!("{}:{line}", self.setting.tree.show(Path::new(&file))), next())
+            (status, format!("{}:{line}", show(&file)), next())
         });
         match (said, failed) {
             (Some((Some(place), message)), _) | (Some((None, message)), Some((_, place, _))) => {

@@ -664,6 +664,19 @@ fn a_file_that_lies_where_a_result_is_shown_gives_way_and_a_source_folder_does_n
     assert_eq!(fs_err::read_to_string(tree.at("workspace/src/a-1/mine")).unwrap(), "mine");
 }
 
+#[test]
+fn a_recipe_with_the_line_ends_of_windows_is_named_where_it_is_wrong() {
+    for (line, said) in [
+        ("false", "2: `false` failed with status 1 while the recipe was read"),
+        ("nothing", "2: nothing: command not found"),
+        ("if", "4: syntax error near unexpected token `}'"),
+    ] {
+        let recipe = format!("VERSION=1\r\n{line}\r\nbuild() {{\r\n}}\r\n");
+        let ran = Tree::new().package("a", &recipe).mk("plan tiny demo a").text();
+        assert!(ran.contains(&format!("! error: pkg/a/build:{said}")), "{ran}");
+    }
+}
+
 // Recipes that one bash reads in a row
 
 #[test]

@@ -599,30 +599,19 @@ fn which_file_system_is_full_is_said_and_what_helps_there() {
 }
 
 #[test]
-fn a_full_temporary_folder_is_told_when_recipes_are_read_and_no_recipe_is_taken_for_less_than_it_says() {
+fn a_full_temporary_folder_does_no_harm_to_what_recipes_say() {
     let functions: String =
         (0..200).map(|n| format!("a_function_with_a_long_name_{n}() {{ :; }}\n")).collect();
-    let tree = Tree::new()
-        .file("shared", "MORE=1")
-        .package("release-tiny", &format!("source \"$SCRIPTDIR/shared\"\n{functions}build() {{ :; }}"))
-        .env("TMPDIR", "../full");
+    let recipe = format!("source \"$SCRIPTDIR/shared\"\n{functions}build() {{ echo \"$MORE\"; }}");
+    let tree = Tree::new().file("shared", "MORE=1").package("release-tiny", &recipe).env("TMPDIR", "../full");
     let ran = privately(
         &tree,
         "mkdir full
-        for size in 4k 8k 12k 16k; do
-            mount -t tmpfs -o size=$size none full
-            (cd workspace && mk tiny demo) 2>&1 || echo \"status $?\"
-            umount --lazy full
-        done",
+        mount -t tmpfs -o size=4k none full
+        cat /dev/zero >full/file 2>/dev/null || true
+        cd workspace && mk plan tiny demo && mk show tiny demo release-tiny MORE --format plain 2>&1",
     );
-    let said: Vec<&str> = ran.stdout.lines().collect();
-    for part in said.chunks(3) {
-        let error =
-            part[0].starts_with("error: cannot write to `") && part[0].ends_with("` what recipes say");
-        let hint = "hint: make room there, or set TMPDIR to a folder that has some";
-        assert!(error && part[1..] == [hint, "status 5"], "{}", ran.text());
-    }
-    assert_eq!(said.len(), 12, "{}", ran.text());
+    assert!(ran.stdout.starts_with("build  release-tiny  (never built)\n"), "{}", ran.text());
 }
 
 #[test]
