@@ -994,6 +994,9 @@ pub struct Evaluation {
 /// Plain recipes that take as long to be read as another bash to come up.
 const WORTH_ANOTHER: usize = 64;
 
+/// Recipes that are not worth to be divided among threads.
+const FEW: usize = 4;
+
 /// Most recipes that one bash reads in a row.
 const BATCH: usize = 128;
 
@@ -1047,47 +1050,49 @@ impl<'a> Pool<'a> {
             .map_or_else(|| self.with(true, |worker| Ok(worker.start.clone())), |start| Ok(start.clone()))
     }
 
-    /// Evaluates a handful: the plain ones in a row, then the others, each in a process of its own.
-    fn evaluate(
-        &self,
-        packages: Vec<PackageName>,
-        printed: &mut Printed,
-    ) -> Vec<(PackageName, Result<Evaluated>)> {
-        let start = match self.start() {
-            Ok(start) => start,
-            Err(error) => return packages.into_iter().map(|package| (package, Err(error.clone()))).collect(),
-        };
+    /// Tells plain recipes from others.
+    fn sort(&self, packages: &[PackageName]) -> Result<(Vec<Member>, Vec<PackageName>)> {
+        let start = self.start()?;
         let (mut plain, mut others) = (Vec::new(), Vec::new());
         for package in packages {
-            match start.plain(self.setting, &package) {
+            match start.plain(self.setting, package) {
                 Some(member) => plain.push(member),
-                None => others.push(package),
+                None => others.push(package.clone()),
             }
         }
-        let mut results = Vec::with_capacity(plain.len() + others.len());
+        Ok((plain, others))
+    }
+
+    /// Evaluates plain recipes in a row. Those that turn out not to be plain come back without what they say.
+    fn evaluate_plain(
+        &self,
+        members: Vec<Member>,
+        printed: &mut Printed,
+    ) -> Vec<(PackageName, Option<Evaluated>)> {
         let mut found = Vec::new();
-        if !plain.is_empty() {
-            let (batch, script) = Batch::new(&plain, self.setting.tree, printed);
+        if !members.is_empty() {
+            let (batch, script) = Batch::new(&members, self.setting.tree, printed);
             // One of them may end bash. Each by itself says which, and why.
-            if let Ok(Some(answer)) = self.with(plain.len() < WORTH_ANOTHER, |worker| worker.run(&script)) {
+            let answer = self.with(members.len() < WORTH_ANOTHER, |worker| worker.run(&script));
+            if let Ok(Some(answer)) = answer {
                 found = batch.read(&answer, printed);
             }
         }
-        let mut found = found.into_iter();
-        for member in plain {
-            match found.next().flatten() {
-                Some(mut evaluated) => {
-                    use_room_paths(self.setting.tree, &mut evaluated);
-                    results.push((member.package, Ok(evaluated)));
-                }
-                None => others.push(member.package),
-            }
-        }
-        for package in others {
-            let result = self.with(false, |worker| worker.evaluate(&package));
-            results.push((package, result));
-        }
-        results
+        let found = found.into_iter().chain(std::iter::repeat(None));
+        let with_room_paths = |mut evaluated| {
+            use_room_paths(self.setting.tree, &mut evaluated);
+            evaluated
+        };
+        members
+            .into_iter()
+            .zip(found)
+            .map(|(member, found)| (member.package, found.map(with_room_paths)))
+            .collect()
+    }
+
+    /// Evaluates a recipe in a process of its own.
+    fn evaluate(&self, package: &PackageName) -> Result<Evaluated> {
+        self.with(false, |worker| worker.evaluate(package))
     }
 }
 
@@ -1096,6 +1101,8 @@ struct Queue {
     /// What is known already and not yet asked for.
     given: BTreeMap<PackageName, Evaluated>,
     waiting: VecDeque<PackageName>,
+    /// Those that are not plain.
+    hard: VecDeque<PackageName>,
     known: BTreeSet<PackageName>,
     busy: usize,
     found: BTreeMap<PackageName, Evaluated>,
@@ -1155,10 +1162,15 @@ pub fn evaluate(
         let mut printed = Printed::default();
         loop {
             let mut state = lock();
-            let packages: Vec<PackageName> = loop {
+            // One that takes long, or several that do not.
+            let (hard, packages) = loop {
+                if let Some(package) = state.hard.pop_front() {
+                    break (Some(package), Vec::new());
+                }
                 if !state.waiting.is_empty() {
-                    let share = state.waiting.len().div_ceil(setting.workers.max(1)).min(BATCH);
-                    break state.waiting.drain(..share).collect();
+                    let share = state.waiting.len().div_ceil(setting.workers.max(1)).clamp(FEW, BATCH);
+                    let share = share.min(state.waiting.len());
+                    break (None, state.waiting.drain(..share).collect());
                 }
                 if state.busy == 0 {
                     return Ok(());
@@ -1167,13 +1179,38 @@ pub fn evaluate(
             };
             state.busy += 1;
             drop(state);
-            let mut results = Vec::with_capacity(packages.len());
-            for (package, result) in pool.evaluate(packages, &mut printed) {
-                let result = result.and_then(|evaluated| Ok((follow(&package, &evaluated)?, evaluated)));
+            let mut results: Vec<(PackageName, Result<Evaluated>)> = Vec::new();
+            let mut others = Vec::new();
+            if let Some(package) = hard {
+                let result = pool.evaluate(&package);
                 results.push((package, result));
+            } else {
+                match pool.sort(&packages) {
+                    Ok((plain, hard)) => {
+                        if !hard.is_empty() {
+                            lock().hard.extend(hard);
+                            changed.notify_all();
+                        }
+                        for (package, found) in pool.evaluate_plain(plain, &mut printed) {
+                            match found {
+                                Some(evaluated) => results.push((package, Ok(evaluated))),
+                                None => others.push(package),
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        results.extend(packages.into_iter().map(|package| (package, Err(error.clone()))));
+                    }
+                }
             }
+            let checked = |(package, result): (PackageName, Result<Evaluated>)| {
+                let result = result.and_then(|evaluated| Ok((follow(&package, &evaluated)?, evaluated)));
+                (package, result)
+            };
+            let results: Vec<_> = results.into_iter().map(checked).collect();
             let mut state = lock();
             state.busy -= 1;
+            state.hard.extend(others);
             for (package, result) in results {
                 match result {
                     Ok((needs, evaluated)) => {
