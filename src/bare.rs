@@ -135,14 +135,14 @@ impl Job<'_> {
         let mut shown = self.shown.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         for need in self.loaded.graph.closure(place) {
             let name = &self.recipe(need).name;
-            let Some(found) =
-                self.needed(need).filter(|found| shown.contains(&need) || found.entry.is_there())
-            else {
+            let is_known = shown.contains(&need);
+            let Some(found) = self.needed(need).filter(|found| is_known || found.entry.is_there()) else {
                 let text = format!("the result of `{name}`, which it needs, is gone");
                 return Err(Error::new(Kind::Build, text).hint("run `mk` again; it builds that anew").into());
             };
-            if shown.insert(need) {
+            if !is_known {
                 link_view(&found.entry.deploy(), &deploy.join(name.as_str()))?;
+                shown.insert(need);
             }
         }
         Ok(())

@@ -355,8 +355,8 @@ impl<'a> Ingredients<'a> {
         let but = (!recipe.evaluated.makefile).then_some("build");
         let reader = self.reader(recipe);
         let folder = self.tree.package(recipe.name.as_str());
-        reader.note(&folder);
         let files = if recipe.evaluated.alone && but.is_some() {
+            reader.note(&folder);
             Vec::new()
         } else {
             reader.folder(&folder, self.tree.root(), but)?

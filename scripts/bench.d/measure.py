@@ -133,10 +133,11 @@ def count(lines):
     ... 2 openat(AT_FDCWD, "pkg/a/build", O_RDONLY) = 3
     ... 1 <... clone resumed>) = 2
     ... 2 execve("/bin/true", ["true"], 0x1) = 0
-    ... 2 openat(AT_FDCWD, "/etc/ld.so.cache", O_RDONLY) = 3"""
+    ... 2 openat(AT_FDCWD, "/etc/ld.so.cache", O_RDONLY) = 3
+    ... 3 write(5, "PKGNAME=b\\\\nV=1\\\\nPKGNAME=c\\\\nif builtin source pkg/c/build", 50) = 50"""
     >>> found = count(trace.splitlines())
-    >>> dict(found.opened), found.execs, found.forks
-    ({('bash', 'pkg/a/build'): 1, ('true', '/etc/ld.so.cache'): 1}, 2, 1)
+    >>> dict(found.opened), dict(found.given), found.execs, found.forks
+    ({('bash', 'pkg/a/build'): 1, ('true', '/etc/ld.so.cache'): 1}, {'b': 1}, 2, 1)
     '''
     calls = [CALL.match(line).groups() for line in lines]
     parent = {forked[1]: pid for pid, call in calls if (forked := FORKED.match(call))}
