@@ -53,7 +53,7 @@ impl Job<'_> {
             fs_err::create_dir_all(fresh)?;
         }
         self.show(place, &places.deploy)?;
-        let mut staged = stage::Snapshot::default();
+        let mut staged = stage::Snapshot::new(&self.layers);
         for layer in self.toolchain_layers(place).iter().rev() {
             staged.link_tree(layer, &places.toolchain, Path::new(""))?;
         }
@@ -62,9 +62,7 @@ impl Job<'_> {
             let Some(found) = self.needed(need) else { continue };
             for part in SYSROOT_PARTS {
                 let from = found.entry.deploy().join(part);
-                if from.is_dir() {
-                    staged.link_tree(&from, &places.toolchain, &Path::new(self.target()).join(part))?;
-                }
+                staged.link_tree(&from, &places.toolchain, &Path::new(self.target()).join(part))?;
             }
         }
         let mut prelude = step::prelude(self.loaded, recipe, &places, reachable);

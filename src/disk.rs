@@ -76,11 +76,6 @@ const NEXT_TO_NOTHING: u64 = 64 * 1024;
 
 /// Removes a folder with all below it, also where folders are read only; nothing there is fine.
 pub fn remove_tree(path: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Ok(meta) if !meta.is_dir() => return Ok(fs_err::remove_file(path)?),
-        _ => {}
-    }
     let gone = |e: &std::io::Error| e.kind() == std::io::ErrorKind::NotFound;
     match fs_err::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -96,6 +91,7 @@ pub fn remove_tree(path: &Path) -> Result<()> {
             }
             Ok(fs_err::remove_dir_all(path)?)
         }
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(fs_err::remove_file(path)?),
         Err(error) if gone(&error) => Ok(()),
         other => Ok(other?),
     }

@@ -5,10 +5,10 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -103,23 +103,8 @@ fn remove_if_empty(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Gives everything below `root`, and `root` itself, the modification time `epoch` (seconds since 1970), and
-/// takes everybody's write permission from files.
-///
-/// Owners keep (or get) what is needed to read files and to change folders: a folder that is a lower layer of
-/// a room lends its mode to the merged one, in which a recipe must be able to add files. To be called before
-/// `tree_digest`, which sees modes.
-pub fn seal(root: &Path, epoch: i64) -> Result<()> {
-    seal_with(root, epoch, |mode| mode & !0o222 | 0o400)
-}
-
-/// As `seal`, but files stay writable for those who could write them.
-pub fn fix_times(root: &Path, epoch: i64) -> Result<()> {
-    seal_with(root, epoch, |mode| mode | 0o400)
-}
-
-/// Does `look`, which comes before `fix_times`. A recipe may have made folders that their owner cannot enter and files that he
-/// cannot read: where it fails, it is done once more, with the modes below `made` that `fix_times` will give.
+/// Does `look`, which comes before [`settle`]. A recipe may have made folders that their owner cannot enter and files that he
+/// cannot read: where it fails, it is done once more, with the modes below `made` that `settle` will give.
 pub fn opened<T, E>(made: &[PathBuf], look: impl Fn() -> Result<T, E>) -> Result<T, E>
 where
     E: From<Error>,
@@ -139,61 +124,37 @@ fn open_modes(root: &Path) -> Result<()> {
     }
     let mut ahead = vec![root.to_owned()];
     while let Some(folder) = ahead.pop() {
-        change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), |mode| mode | 0o700)?;
+        change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), FOLDER)?;
         for entry in fs_err::read_dir(&folder)? {
             let entry = entry?;
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 ahead.push(entry.path());
             } else if kind.is_file() {
-                change_mode(&entry.path(), entry.metadata()?.mode(), |mode| mode | 0o400)?;
+                change_mode(&entry.path(), entry.metadata()?.mode(), FILE)?;
             }
         }
     }
     Ok(())
 }
 
-fn seal_with(root: &Path, epoch: i64, file_mode: impl Fn(u32) -> u32) -> Result<()> {
-    let top = open_folder(root)?;
-    let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
-    // A folder is opened up before it is read, and its time set when nothing below changes any more.
-    let mut ahead = vec![root.to_owned()];
-    let mut folders = Vec::new();
-    while let Some(folder) = ahead.pop() {
-        change_mode(&folder, fs_err::symlink_metadata(&folder)?.mode(), |mode| mode | 0o700)?;
-        for entry in fs_err::read_dir(&folder)? {
-            let entry = entry?;
-            let path = entry.path();
-            if entry.file_type()?.is_dir() {
-                ahead.push(path);
-                continue;
-            }
-            let name = below(&path);
-            let stat = fstatat(&top, &name, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
-            if stat.st_mode & libc::S_IFMT == libc::S_IFREG {
-                change_mode(&path, stat.st_mode, &file_mode)?;
-            }
-            set_time(&top, &name, epoch).map_err(|error| untimed(&path, error))?;
-        }
-        folders.push(folder);
-    }
-    folders
-        .iter()
-        .try_for_each(|folder| set_time(&top, &below(folder), epoch).map_err(|error| untimed(folder, error)))
-}
+/// What the owner of a folder may do, that of a layer above which a room's steps add files too.
+const FOLDER: u32 = 0o700;
+/// What the owner of a file may do: it must be read to be kept.
+const FILE: u32 = 0o400;
 
 fn untimed(path: &Path, error: Errno) -> Error {
     let error = io::Error::from(error);
     Error::new(Kind::Host, format!("cannot set the time of `{}`: {error}", path.display()))
 }
 
-fn change_mode(path: &Path, mode: u32, change: impl Fn(u32) -> u32) -> Result<()> {
-    let mode = mode & 0o7777;
-    let wanted = change(mode);
+/// Adds permissions where they are missing, and says what there is then.
+fn change_mode(path: &Path, mode: u32, added: u32) -> Result<u32> {
+    let (mode, wanted) = (mode & 0o7777, mode & 0o7777 | added);
     if wanted != mode {
         fs_err::set_permissions(path, std::fs::Permissions::from_mode(wanted))?;
     }
-    Ok(())
+    Ok(wanted)
 }
 
 /// Sets access and modification time of the file, folder or link itself, which is found from `top`; no name is that itself.
@@ -257,7 +218,20 @@ pub struct Tree {
 /// contents, link targets, whiteouts and opaque marks. Not covered: times, owners, which files are hard links
 /// of each other, extended attributes, and `root`'s own mode. A socket, pipe or device is an error.
 pub fn tree_digest(root: &Path) -> Result<Tree> {
-    let (entries, bytes) = listing_and_bytes(root)?;
+    digest_of(look(root, None)?)
+}
+
+/// Gives everything below `root`, and `root` itself, the modification time `epoch` (seconds since 1970), and owners what is
+/// needed to read files and to change folders; then the digest, as [`tree_digest`].
+///
+/// Modes stay otherwise: another recipe that copies a file must be able to write to its copy. A folder that is a lower
+/// layer of a room lends its mode to the merged one, in which a recipe must be able to add files.
+pub fn settle(root: &Path, epoch: i64) -> Result<Tree> {
+    change_mode(root, fs_err::symlink_metadata(root)?.mode(), FOLDER)?;
+    digest_of(look(root, Some(epoch))?)
+}
+
+fn digest_of((entries, bytes): (Vec<Entry>, u64)) -> Result<Tree> {
     let mut hash = Sha256::new();
     hash.update(b"mk tree 1\n");
     // Every text is preceded by its length, so that no two trees read the same.
@@ -286,7 +260,7 @@ pub fn tree_digest(root: &Path) -> Result<Tree> {
 
 /// Everything below `root`, sorted by path, byte by byte.
 pub fn listing(root: &Path) -> Result<Vec<Entry>> {
-    Ok(listing_and_bytes(root)?.0)
+    Ok(look(root, None)?.0)
 }
 
 /// A file whose content is yet to be hashed.
@@ -298,40 +272,64 @@ struct Pending {
     entries: Vec<usize>,
 }
 
-fn listing_and_bytes(root: &Path) -> Result<(Vec<Entry>, u64)> {
+/// All that is below `root`, and the bytes of its files. With a time, what is found is settled on the way.
+fn look(root: &Path, epoch: Option<i64>) -> Result<(Vec<Entry>, u64)> {
     let mut entries = Vec::new();
     let mut pending: Vec<Pending> = Vec::new();
     let mut linked = HashMap::new();
     let top = open_folder(root)?;
-    for entry in walkdir::WalkDir::new(root).min_depth(1) {
-        let entry = entry.map_err(io::Error::from)?;
-        let kind = entry.file_type();
-        let path = entry.path().strip_prefix(root).unwrap_or(entry.path()).to_owned();
-        let stat = fstatat(&top, &path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
-        let (mut mode, size) = (stat.st_mode & 0o7777, stat.st_size as u64);
-        let node = if kind.is_dir() {
-            Node::Folder { opaque: is_opaque(entry.path())? }
-        } else if kind.is_file() {
-            let new = Pending { path: path.clone(), size, entries: Vec::new() };
-            let index = match stat.st_nlink {
-                1 => pending.len(),
-                _ => *linked.entry((stat.st_dev, stat.st_ino)).or_insert(pending.len()),
+    // A folder is opened up before it is read, and its time set when nothing below changes any more.
+    let (mut ahead, mut folders) = (vec![PathBuf::new()], Vec::new());
+    while let Some(folder) = ahead.pop() {
+        for found in fs_err::read_dir(root.join(&folder))? {
+            let found = found?;
+            let path = folder.join(found.file_name());
+            let stat = fstatat(&top, &path, AtFlags::AT_SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
+            let mut mode = stat.st_mode & 0o7777;
+            let added = |added: u32| match epoch {
+                Some(_) => change_mode(&found.path(), stat.st_mode, added),
+                None => Ok(mode),
             };
-            if index == pending.len() {
-                pending.push(new);
+            let node = match stat.st_mode & libc::S_IFMT {
+                libc::S_IFDIR => {
+                    mode = added(FOLDER)?;
+                    ahead.push(path.clone());
+                    Node::Folder { opaque: is_opaque(&found.path())? }
+                }
+                libc::S_IFREG => {
+                    mode = added(FILE)?;
+                    let size = stat.st_size as u64;
+                    let index = match stat.st_nlink {
+                        1 => pending.len(),
+                        _ => *linked.entry((stat.st_dev, stat.st_ino)).or_insert(pending.len()),
+                    };
+                    if index == pending.len() {
+                        pending.push(Pending { path: path.clone(), size, entries: Vec::new() });
+                    }
+                    pending[index].entries.push(entries.len());
+                    Node::File { size, digest: Digest([0; 32]) }
+                }
+                libc::S_IFLNK => {
+                    mode = 0;
+                    Node::Link { target: fs_err::read_link(found.path())? }
+                }
+                libc::S_IFCHR if stat.st_rdev == 0 => {
+                    mode = 0;
+                    Node::Whiteout
+                }
+                kind => return Err(unfit(&path, kind)),
+            };
+            if let Some(epoch) = epoch.filter(|_| !matches!(node, Node::Folder { .. })) {
+                set_time(&top, &path, epoch).map_err(|error| untimed(&found.path(), error))?;
             }
-            pending[index].entries.push(entries.len());
-            Node::File { size, digest: Digest([0; 32]) }
-        } else if kind.is_symlink() {
-            mode = 0;
-            Node::Link { target: fs_err::read_link(entry.path())? }
-        } else if kind.is_char_device() && stat.st_rdev == 0 {
-            mode = 0;
-            Node::Whiteout
-        } else {
-            return Err(unfit(&path, kind));
-        };
-        entries.push(Entry { path, mode, node });
+            entries.push(Entry { path, mode, node });
+        }
+        folders.push(folder);
+    }
+    if let Some(epoch) = epoch {
+        for folder in &folders {
+            set_time(&top, folder, epoch).map_err(|error| untimed(&root.join(folder), error))?;
+        }
     }
     let bytes = pending.iter().map(|file| file.size).sum();
     for (file, digest) in pending.iter().zip(hash_all(&top, root, &pending, bytes)?) {
@@ -343,13 +341,11 @@ fn listing_and_bytes(root: &Path) -> Result<(Vec<Entry>, u64)> {
     Ok((entries, bytes))
 }
 
-fn unfit(path: &Path, kind: std::fs::FileType) -> Error {
-    let what = if kind.is_socket() {
-        "a socket"
-    } else if kind.is_fifo() {
-        "a named pipe"
-    } else {
-        "a device"
+fn unfit(path: &Path, kind: libc::mode_t) -> Error {
+    let what = match kind {
+        libc::S_IFSOCK => "a socket",
+        libc::S_IFIFO => "a named pipe",
+        _ => "a device",
     };
     Error::new(
         Kind::Build,
@@ -363,7 +359,9 @@ fn hash_all(top: &OwnedFd, root: &Path, files: &[Pending], bytes: u64) -> Result
     let digest = |file: &Pending| -> Result<Digest> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let opened = openat(top, &file.path, flags, Mode::empty()).map_err(io::Error::from);
-        opened.and_then(|opened| Digest::of_reader(std::fs::File::from(opened))).map_err(|error| {
+        // All that it holds: nobody writes to it any more.
+        let content = opened.map(|opened| std::fs::File::from(opened).take(file.size));
+        content.and_then(Digest::of_reader).map_err(|error| {
             Error::from(error).context(format!("cannot read `{}`", root.join(&file.path).display()))
         })
     };
@@ -762,13 +760,13 @@ mod tests {
             assert_eq!(listing(d.path()).unwrap()[0].node, Node::Folder { opaque: true });
         }
         if mknod(&d.path().join("gone"), SFlag::S_IFCHR, Mode::empty(), 0).is_ok() {
-            seal(d.path(), 1).unwrap();
+            settle(d.path(), 1).unwrap();
             assert_eq!(listing(d.path()).unwrap()[2].node, Node::Whiteout);
         }
     }
 
     #[test]
-    fn a_sealed_folder_has_one_time_and_no_writable_file() {
+    fn what_is_settled_has_one_time_and_can_be_read_by_its_owner() {
         let d = folder(&["bin/tool", "bin/su", "locked/x", "secret"]);
         let at = |name: &str| d.path().join(name);
         chmod(&at("bin/tool"), 0o775);
@@ -776,15 +774,14 @@ mod tests {
         chmod(&at("secret"), 0o000);
         chmod(&at("locked"), 0o055);
         symlink("nowhere", at("link")).unwrap();
-        seal(d.path(), 1_700_000_000).unwrap();
+        let settled = settle(d.path(), 1_700_000_000).unwrap();
         for name in ["", "bin", "bin/tool", "bin/su", "locked", "locked/x", "secret", "link"] {
             assert_eq!(fs_err::symlink_metadata(at(name)).unwrap().mtime(), 1_700_000_000, "{name}");
         }
         let modes = ["bin/tool", "bin/su", "secret", "locked"].map(|name| mode(&at(name)));
-        assert_eq!(modes, [0o555, 0o4555, 0o400, 0o755], "folders stay open, to be layers");
-        let sealed = digest(d.path());
-        seal(d.path(), 1).unwrap();
-        assert_eq!(digest(d.path()), sealed);
+        assert_eq!(modes, [0o775, 0o4755, 0o400, 0o755], "folders are opened, to be layers");
+        assert_eq!(tree_digest(d.path()).unwrap(), settled);
+        assert_eq!(settle(d.path(), 1).unwrap(), settled);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::plan::{self, Action, Found, Plan, Planner, Visible};
 use crate::recipe::Recipe;
 use crate::room::{Cancel, RoomServer};
 use crate::schedule::{End, Node, NodeId};
+use crate::stage::Layers;
 use crate::store::{Lock, Store, Temporary};
 use crate::tokens::Tokens;
 /// Everything that the work needs and shares.
@@ -54,6 +55,8 @@ pub struct Job<'a> {
     folders: Mutex<Option<[LockFile; 2]>>,
     /// Packages whose results are shown in `deploy/` since then.
     pub(crate) shown: Mutex<FxHashSet<usize>>,
+    /// What lies in results that were laid over another, without rooms.
+    pub(crate) layers: Layers,
 }
 
 /// What a run works with, beside what it works on.
@@ -219,6 +222,7 @@ impl<'a> Job<'a> {
             failed: Mutex::default(),
             folders: Mutex::default(),
             shown: Mutex::default(),
+            layers: Layers::default(),
         }
     }
 

@@ -116,11 +116,8 @@ impl Job<'_> {
     ) -> Worked<Found> {
         let recipe = self.recipe(place);
         let (deploy, toolchain) = (work.join("deploy"), work.join("toolchain"));
-        // Modes stay as the recipe set them: another recipe that copies a file must be able to write to its copy.
-        for folder in [&deploy, &toolchain] {
-            finish::fix_times(folder, step::EPOCH)?;
-        }
-        let (tree, additions) = (finish::tree_digest(&deploy)?, finish::tree_digest(&toolchain)?);
+        let (tree, additions) =
+            (finish::settle(&deploy, step::EPOCH)?, finish::settle(&toolchain, step::EPOCH)?);
         let output = Digest::of(format!("{} {}", tree.digest, additions.digest));
         let (source, prepared) = {
             let state = self.state(place);
@@ -149,7 +146,7 @@ impl Job<'_> {
             self.copy_log(place, step, &entry.join("log"))?;
         }
         let key = manifest.digest();
-        let entry = self.store.publish(&entry, &key)?;
+        let entry = self.store.publish(&entry, &key, meta)?;
         self.store.discover(&own.digest(), inputs)?;
         let visible = self.planner.visible(place, entry.meta.output, &|need| self.visible(need));
         Ok(Found { entry, visible })

@@ -2,15 +2,16 @@
 //! Knows files alone, and how `disk` opens and removes them.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, FileType};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{linkat, symlinkat};
 use rustc_hash::FxHashMap;
 
@@ -20,12 +21,14 @@ use crate::error::{Error, Kind, Result};
 /// Lays `from` over `to`, which is made where it is missing: files are hard links, what is in the way is replaced,
 /// overlay whiteouts remove. File systems that cannot link get copies.
 pub fn link_tree(from: &Path, to: &Path) -> Result<()> {
-    lay(from, to, &link_file, &mut |_, _| ())
+    let from = Opened::open(from)?;
+    lay(&from, &read_items(from.path)?, to, &link_file, &mut |_, _, _| ())
 }
 
 /// Lays a copy of `from` over `to`, with times and modes, for steps that write into it.
 pub fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    lay(from, to, &copy_file, &mut |_, _| ())
+    let from = Opened::open(from)?;
+    lay(&from, &read_items(from.path)?, to, &copy_file, &mut |_, _, _| ())
 }
 
 /// A folder that is open, and its path.
@@ -38,6 +41,35 @@ impl Opened<'_> {
     fn open(path: &Path) -> Result<Opened<'_>> {
         Ok(Opened { path, folder: open_folder(path)? })
     }
+
+    /// Nothing, where there is no such folder.
+    fn open_if_there(path: &Path) -> Result<Option<Opened<'_>>> {
+        match nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Ok(folder) => Ok(Some(Opened { path, folder })),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+            Err(error) => Err(failed("open", path, error)),
+        }
+    }
+}
+
+/// One of the things below a folder, each folder before what is in it.
+#[derive(Debug)]
+struct Item {
+    /// Below the folder.
+    path: PathBuf,
+    kind: FileType,
+    /// What a hard link to it looks like, once there was one.
+    looks: OnceLock<Looks>,
+}
+
+fn read_items(folder: &Path) -> Result<Vec<Item>> {
+    let entries = walkdir::WalkDir::new(folder).min_depth(1).into_iter();
+    let item = |entry: walkdir::Result<walkdir::DirEntry>| {
+        let entry = entry.map_err(|error| Error::new(Kind::Host, error.to_string()))?;
+        let path = entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_owned();
+        Ok(Item { path, kind: entry.file_type(), looks: OnceLock::new() })
+    };
+    entries.map(item).collect()
 }
 
 fn failed(what: &str, path: &Path, error: Errno) -> Error {
@@ -45,18 +77,29 @@ fn failed(what: &str, path: &Path, error: Errno) -> Error {
     Error::new(Kind::Host, format!("cannot {what} `{}`: {error}", path.display()))
 }
 
-/// Puts a file of one folder below another, at the same path; no when something is there already.
-type Put<'a> = dyn Fn(&Opened<'_>, &Opened<'_>, &Path) -> Result<bool> + 'a;
+/// How a file came to be where it was put.
+#[derive(PartialEq)]
+enum Put {
+    /// It is a hard link to that of the layer.
+    Linked,
+    /// It is a file or a link of its own.
+    Made,
+    /// It did not: something is there already.
+    InTheWay,
+}
 
-fn link_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
+/// Puts a file of one folder below another, at the same path.
+type Putting<'a> = dyn Fn(&Opened<'_>, &Opened<'_>, &Path) -> Result<Put> + 'a;
+
+fn link_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<Put> {
     match linkat(&from.folder, file, &to.folder, file, AtFlags::empty()) {
-        Err(Errno::EEXIST) => Ok(false),
+        Err(Errno::EEXIST) => Ok(Put::InTheWay),
         Err(_) => copy_file(from, to, file),
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(Put::Linked),
     }
 }
 
-fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
+fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<Put> {
     let copying = |e| failed("copy", &from.path.join(file), e);
     let source =
         openat(&from.folder, file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).map_err(copying)?;
@@ -65,7 +108,7 @@ fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_truncate(meta.mode() & 0o7777);
     let target = match openat(&to.folder, file, flags, mode & Mode::from_bits_truncate(0o700)) {
-        Err(Errno::EEXIST) => return Ok(false),
+        Err(Errno::EEXIST) => return Ok(Put::InTheWay),
         other => File::from(other.map_err(|e| failed("write", &to.path.join(file), e))?),
     };
     // Clones the blocks where the file system can.
@@ -73,26 +116,34 @@ fn copy_file(from: &Opened<'_>, to: &Opened<'_>, file: &Path) -> Result<bool> {
         .map_err(|e| Error::from(e).context(format!("cannot write `{}`", to.path.join(file).display())))?;
     fchmod(&target, mode).map_err(copying)?;
     target.set_modified(meta.modified()?)?;
-    Ok(true)
+    Ok(Put::Made)
 }
 
-/// `laid` is told of each file and link that was put there.
-fn lay(from: &Path, to: &Path, put: &Put<'_>, laid: &mut dyn FnMut(&Opened<'_>, &Path)) -> Result<()> {
-    match std::fs::create_dir(to) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && !is_folder(to) => {
-            fs_err::remove_file(to)?;
-            fs_err::create_dir(to)?;
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => fs_err::create_dir_all(to)?,
-        // What is wrong otherwise shows when it is opened.
-        _ => {}
+/// Opens a folder that something is to be laid over. It is made where it is missing, and takes the place of what is none.
+fn open_target(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match nix::fcntl::open(path, flags, Mode::empty()) {
+        Ok(folder) => return Ok(folder),
+        Err(Errno::ENOENT) => {}
+        Err(Errno::ENOTDIR | Errno::ELOOP) => fs_err::remove_file(path)?,
+        Err(error) => return Err(failed("open", path, error)),
     }
-    let (from, to) = (Opened::open(from)?, Opened::open(to)?);
-    for entry in walkdir::WalkDir::new(from.path).min_depth(1) {
-        let entry = entry.map_err(|error| Error::new(Kind::Host, error.to_string()))?;
-        let name = entry.path().strip_prefix(from.path).unwrap_or(entry.path());
+    fs_err::create_dir_all(path)?;
+    open_folder(path)
+}
+
+/// Lays `items`, which are those of `from`, over `to`. `laid` is told of each file and link that was put there.
+fn lay(
+    from: &Opened<'_>,
+    items: &[Item],
+    to: &Path,
+    put: &Putting<'_>,
+    laid: &mut dyn FnMut(&Opened<'_>, &Item, Put),
+) -> Result<()> {
+    let to = Opened { path: to, folder: open_target(to)? };
+    for item in items {
+        let (name, kind) = (&item.path, item.kind);
         let target = || to.path.join(name);
-        let kind = entry.file_type();
         if kind.is_dir() {
             match mkdirat(&to.folder, name, Mode::S_IRWXU | Mode::S_IRWXG | Mode::S_IRWXO) {
                 Err(Errno::EEXIST) if !is_folder(&target()) => {
@@ -108,12 +159,13 @@ fn lay(from: &Path, to: &Path, put: &Put<'_>, laid: &mut dyn FnMut(&Opened<'_>, 
             remove_tree(&target())?;
             continue;
         }
-        let put = || if kind.is_symlink() { link_again(&from, &to, name) } else { put(&from, &to, name) };
-        if !put()? {
+        let put = || if kind.is_symlink() { link_again(from, &to, name) } else { put(from, &to, name) };
+        let mut how = put()?;
+        if how == Put::InTheWay {
             remove_tree(&target())?;
-            put()?;
+            how = put()?;
         }
-        laid(&to, name);
+        laid(&to, item, how);
     }
     Ok(())
 }
@@ -122,18 +174,18 @@ fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
 }
 
-/// Makes a symbolic link like that of `from`; no when something is there already.
-fn link_again(from: &Opened<'_>, to: &Opened<'_>, link: &Path) -> Result<bool> {
+/// Makes a symbolic link like that of `from`.
+fn link_again(from: &Opened<'_>, to: &Opened<'_>, link: &Path) -> Result<Put> {
     let target =
         nix::fcntl::readlinkat(&from.folder, link).map_err(|e| failed("read", &from.path.join(link), e))?;
     link_to(Path::new(&target), to, link)
 }
 
-/// Makes a symbolic link to `target`; no when something is there already.
-fn link_to(target: &Path, to: &Opened<'_>, link: &Path) -> Result<bool> {
+/// Makes a symbolic link to `target`.
+fn link_to(target: &Path, to: &Opened<'_>, link: &Path) -> Result<Put> {
     match symlinkat(target, &to.folder, link) {
-        Ok(()) => Ok(true),
-        Err(Errno::EEXIST) => Ok(false),
+        Ok(()) => Ok(Put::Made),
+        Err(Errno::EEXIST) => Ok(Put::InTheWay),
         Err(error) => Err(failed("link", &to.path.join(link), error)),
     }
 }
@@ -143,7 +195,9 @@ pub fn show_layers(layers: &[PathBuf], view: &Path) -> Result<()> {
     remove_tree(view)?;
     fs_err::create_dir_all(view)?;
     for layer in layers {
-        lay(layer, view, &|from, to, file| link_to(&from.path.join(file), to, file), &mut |_, _| ())?;
+        let from = Opened::open(layer)?;
+        let link = |from: &Opened<'_>, to: &Opened<'_>, file: &Path| link_to(&from.path.join(file), to, file);
+        lay(&from, &read_items(layer)?, view, &link, &mut |_, _, _| ())?;
     }
     Ok(())
 }
@@ -185,17 +239,57 @@ fn looks(folder: &OwnedFd, file: &Path) -> Option<Looks> {
     Some((stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec))
 }
 
-/// What was laid into a folder, by the path below it.
+/// What lies in layers, each of which is read once, since results do not change.
 #[derive(Debug, Default)]
-pub struct Snapshot(FxHashMap<PathBuf, Looks>);
+pub struct Layers(Mutex<FxHashMap<PathBuf, Arc<Layer>>>);
 
-impl Snapshot {
-    /// Lays `from` over what is at the path `below` in `root`, as [`link_tree`] does, and remembers what it looked like.
+#[derive(Debug)]
+struct Layer {
+    /// Inode and change (seconds, nanoseconds) of the folder: one that was made anew in the same place is another.
+    id: (u64, i64, i64),
+    items: Vec<Item>,
+}
+
+impl Layers {
+    fn layer(&self, from: &Opened<'_>) -> Result<Arc<Layer>> {
+        let stat = fstat(&from.folder).map_err(|error| failed("look at", from.path, error))?;
+        let id = (stat.st_ino, stat.st_ctime, stat.st_ctime_nsec);
+        let mut known = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(layer) = known.get(from.path).filter(|layer| layer.id == id) {
+            return Ok(layer.clone());
+        }
+        let layer = Arc::new(Layer { id, items: read_items(from.path)? });
+        known.insert(from.path.to_owned(), layer.clone());
+        Ok(layer)
+    }
+}
+
+/// What was laid into a folder, by the path below it.
+#[derive(Debug)]
+pub struct Snapshot<'a> {
+    layers: &'a Layers,
+    laid: FxHashMap<PathBuf, Looks>,
+}
+
+impl<'a> Snapshot<'a> {
+    /// Of a folder that nothing was laid into so far.
+    pub fn new(layers: &'a Layers) -> Snapshot<'a> {
+        Snapshot { layers, laid: FxHashMap::default() }
+    }
+
+    /// Lays the folder `from`, if it is there, over what is at the path `below` in `root`, as [`link_tree`] does, and
+    /// remembers what it looked like. `from` must not change as long as the layers are known.
     pub fn link_tree(&mut self, from: &Path, root: &Path, below: &Path) -> Result<()> {
-        lay(from, &root.join(below), &link_file, &mut |to, file| {
-            if let Some(looks) = looks(&to.folder, file) {
-                self.0.insert(below.join(file), looks);
+        let Some(from) = Opened::open_if_there(from)? else { return Ok(()) };
+        let layer = self.layers.layer(&from)?;
+        lay(&from, &layer.items, &root.join(below), &link_file, &mut |to, item, how| {
+            let look = || looks(&to.folder, &item.path);
+            let known = item.looks.get().copied().filter(|_| how == Put::Linked);
+            let Some(looks) = known.or_else(look) else { return };
+            if how == Put::Linked {
+                let _ = item.looks.set(looks);
             }
+            self.laid.insert(below.join(&item.path), looks);
         })
     }
 
@@ -221,7 +315,7 @@ impl Snapshot {
     /// What was written in place, and what is new or replaced.
     fn compare(&self, root: &Path) -> Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         let (mut damaged, mut added) = (Vec::new(), Vec::new());
-        look_at_files(root, |path, looks| match self.0.get(path) {
+        look_at_files(root, |path, looks| match self.laid.get(path) {
             Some(before) if *before == looks => {}
             Some(before) if before.0 == looks.0 => damaged.push(path.to_owned()),
             _ => added.push(path.to_owned()),
@@ -266,7 +360,8 @@ mod tests {
         fs_err::write(a.join("include/x.h"), "a").unwrap();
         fs_err::write(b.join("include/x.h"), "b").unwrap();
         fs_err::write(b.join("include/sub/y.h"), "y").unwrap();
-        let mut before = Snapshot::default();
+        let layers = Layers::default();
+        let mut before = Snapshot::new(&layers);
         before.link_tree(&a, &to, Path::new("")).unwrap();
         before.link_tree(&b.join("include"), &to, Path::new("include")).unwrap();
         assert_eq!(fs_err::read_to_string(to.join("include/x.h")).unwrap(), "b");
@@ -276,6 +371,36 @@ mod tests {
         assert!(out.join("include/new.h").is_file() && !out.join("include/x.h").exists());
         fs_err::write(to.join("include/sub/y.h"), "changed").unwrap();
         assert_eq!(before.take_additions(&to, &out).unwrap(), [Path::new("include/sub/y.h")]);
+    }
+
+    #[test]
+    fn a_layer_is_read_once_and_again_when_it_was_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let make = |text: &str| {
+            fs_err::create_dir_all(at("layer/sub")).unwrap();
+            fs_err::write(at("layer/sub/x.h"), text).unwrap();
+        };
+        let layers = Layers::default();
+        let lay = |to: &str| {
+            let mut laid = Snapshot::new(&layers);
+            laid.link_tree(&at("layer"), &at(to), Path::new("")).unwrap();
+            laid.link_tree(&at("nowhere"), &at(to), Path::new("")).unwrap();
+            laid
+        };
+        make("old");
+        lay("first");
+        let second = lay("second");
+        assert_eq!(layers.0.lock().unwrap().len(), 1);
+        assert!(second.damaged(&at("second")).is_empty());
+        fs_err::write(at("first/sub/x.h"), "by way of another link").unwrap();
+        assert_eq!(lay("third").damaged(&at("third")), [Path::new("sub/x.h")], "since it was first laid");
+
+        fs_err::rename(at("layer"), at("aside")).unwrap();
+        make("new");
+        let fourth = lay("fourth");
+        assert_eq!(fs_err::read_to_string(at("fourth/sub/x.h")).unwrap(), "new");
+        assert_eq!(fourth.compare(&at("fourth")).unwrap(), (Vec::new(), Vec::new()));
     }
 
     #[test]

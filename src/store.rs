@@ -223,22 +223,23 @@ impl Store {
         found
     }
 
-    /// Puts a finished folder (manifest, meta.json, deploy/, toolchain/, log/) into place. When another process was
-    /// faster, its equal result stays and `fresh` is removed; one that cannot be read makes way.
-    pub fn publish(&self, fresh: &Path, key: &Digest) -> Result<Entry> {
+    /// Puts a finished folder (manifest, meta.json, which says `meta`, deploy/, toolchain/, log/) into place. When another
+    /// process was faster, its equal result stays and `fresh` is removed; one that cannot be read makes way.
+    pub fn publish(&self, fresh: &Path, key: &Digest, meta: Meta) -> Result<Entry> {
         let path = self.sharded("entry", key);
-        if path.exists() && self.find(key).is_none() {
-            self.discard(&path)?;
-        }
         for file in ["manifest", "meta.json"] {
             fs_err::set_permissions(fresh.join(file), std::fs::Permissions::from_mode(0o444))?;
         }
-        self.rename_into(fresh, &path)?;
+        while !rename_into(fresh, &path)? {
+            if let Some(theirs) = self.find(key) {
+                remove_tree(fresh)?;
+                return Ok(theirs);
+            }
+            self.discard(&path)?;
+        }
         // Not before: who may not write to a folder may not move it.
         fs_err::set_permissions(&path, std::fs::Permissions::from_mode(0o555))?;
-        self.find(key).ok_or_else(|| {
-            Error::new(Kind::Host, format!("store entry `{}` cannot be read back", path.display()))
-        })
+        Ok(Entry { key: *key, path, meta })
     }
 
     /// Remembers, by the time of its folder, that a result is used now. Nothing is lost where that is not allowed.
@@ -265,19 +266,6 @@ impl Store {
         fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
         fs_err::rename(path, aside.join("discarded"))?;
         remove_tree(&aside)
-    }
-
-    fn rename_into(&self, fresh: &Path, path: &Path) -> Result<()> {
-        if let Some(parent) = path.parent() {
-            fs_err::create_dir_all(parent)?;
-        }
-        match fs_err::rename(fresh, path) {
-            Ok(()) => Ok(()),
-            Err(_) if path.is_dir() => remove_tree(fresh),
-            Err(error) => {
-                Err(Error::new(Kind::Host, format!("cannot put `{}` in place: {error}", path.display())))
-            }
-        }
     }
 
     /// An unpacked archive, if it is there.
@@ -314,7 +302,9 @@ impl Store {
     /// Puts an unpacked archive into place.
     pub fn publish_source(&self, fresh: &Path, archive: &Digest) -> Result<PathBuf> {
         let path = self.source(archive);
-        self.rename_into(fresh, &path)?;
+        if !rename_into(fresh, &path)? {
+            remove_tree(fresh)?;
+        }
         Ok(path)
     }
 
@@ -326,7 +316,9 @@ impl Store {
     /// Puts a prepared-source layer into place.
     pub fn publish_prepared(&self, fresh: &Path, key: &Digest) -> Result<PathBuf> {
         let path = self.prepared(key);
-        self.rename_into(fresh, &path)?;
+        if !rename_into(fresh, &path)? {
+            remove_tree(fresh)?;
+        }
         Ok(path)
     }
 
@@ -573,6 +565,24 @@ fn lock_file(file: std::fs::File, how: FlockArg, path: &Path) -> Result<Option<F
             Err((_, error)) => {
                 return Err(Error::new(Kind::Host, format!("cannot lock `{}`: {error}", path.display())));
             }
+        }
+    }
+}
+
+/// Renames a finished folder to where it belongs; no, and nothing has happened, where something is there already.
+fn rename_into(fresh: &Path, path: &Path) -> Result<bool> {
+    let mut renamed = fs_err::rename(fresh, path);
+    if renamed.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        if let Some(parent) = path.parent() {
+            fs_err::create_dir_all(parent)?;
+        }
+        renamed = fs_err::rename(fresh, path);
+    }
+    match renamed {
+        Ok(()) => Ok(true),
+        Err(_) if path.is_dir() => Ok(false),
+        Err(error) => {
+            Err(Error::new(Kind::Host, format!("cannot put `{}` in place: {error}", path.display())))
         }
     }
 }
