@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::evaluate::without_carriage_returns;
 use crate::job::{Job, Trouble, Worked};
 use crate::making::SYSROOT_PARTS;
 use crate::names::Step;
@@ -16,6 +15,7 @@ use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
 use crate::vocabulary::NameSet;
+use crate::worker::without_carriage_returns;
 use crate::{finish, stage, strip};
 impl Job<'_> {
     /// Builds without a room: real paths, dependencies linked into the toolchain's folder, and taken out again.

@@ -12,7 +12,6 @@ use memchr::memmem::Finder;
 
 use crate::digest::Digest;
 use crate::error::Result;
-use crate::evaluate::{text_of, texts_below};
 use crate::evaluated::Evaluated;
 use crate::filedigest::{FileDigests, Reader, Stat};
 use crate::layout::{Tree, room};
@@ -20,6 +19,7 @@ use crate::names::PackageName;
 use crate::recipe::Recipe;
 use crate::runtime::{self, identifiers};
 use crate::vocabulary::{NameSet, Vocabulary};
+use crate::worker::{text_of, texts_below};
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
 pub const FORMAT: &str = "1";

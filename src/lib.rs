@@ -5,6 +5,7 @@
 // Only the report and `output` print; nothing a user can cause ends in a panic.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used))]
 
+pub mod answer;
 pub mod archive;
 pub mod bare;
 pub mod batch;
@@ -70,3 +71,4 @@ pub mod upstream;
 pub mod uptodate;
 pub mod version;
 pub mod vocabulary;
+pub mod worker;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::answer::BASH_VARIABLES;
 use crate::elf::{self, Kind};
 use crate::error::{distance, nearest};
-use crate::evaluate::BASH_VARIABLES;
 use crate::evaluated::Evaluated;
 use crate::names::PackageName;
 use crate::recipe::CONTRACT;

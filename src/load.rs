@@ -10,7 +10,7 @@ use memchr::memmem::Finder;
 
 use crate::config::Settings;
 use crate::error::{Error, Kind, READABLE, Result, nearest};
-use crate::evaluate::{self, Setting};
+use crate::evaluate;
 use crate::evaluated::Evaluated;
 use crate::filedigest::FileDigests;
 use crate::graph::Graph;
@@ -24,6 +24,7 @@ use crate::recipe::Recipe;
 use crate::runtime::Runtime;
 use crate::store::Store;
 use crate::vocabulary::Vocabulary;
+use crate::worker::{Setting, text_of};
 
 /// A board and a product, read.
 #[derive(Debug)]
@@ -498,7 +499,7 @@ fn read_how(
     let sourced = evaluation.environment.sources.iter().map(|path| tree.root().join(path));
     let sourced: Vec<PathBuf> = sourced.inspect(|path| digests.reader(None).note(path)).collect();
     let toolchain = places.iter().map(|place| place.join("TOOLCHAIN")).chain(sourced);
-    let runs = toolchain.filter_map(|path| evaluate::text_of(&path)).any(|text| runs_programs(&text));
+    let runs = toolchain.filter_map(|path| text_of(&path)).any(|text| runs_programs(&text));
     let opaque = evaluation.opaque.or_else(|| goals.first().filter(|_| runs).cloned());
     let loaded = Loaded {
         build_root: settings.workspace.build_root(board, product),

@@ -1,4 +1,4 @@
-//! A recipe as the driver needs it: the contract's variables, checked. Knows `evaluate`'s results, not how they came about.
+//! A recipe as the driver needs it: the contract's variables, checked. Knows `evaluated`, not how that came about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
