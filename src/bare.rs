@@ -14,8 +14,8 @@ use crate::script::quote;
 use crate::stage::link_view;
 use crate::step::{self, Places};
 use crate::store::remove_tree;
+use crate::text::without_carriage_returns;
 use crate::vocabulary::NameSet;
-use crate::worker::without_carriage_returns;
 use crate::{finish, stage, strip};
 impl Job<'_> {
     /// Builds without a room: real paths, dependencies linked into the toolchain's folder, and taken out again.
@@ -62,7 +62,9 @@ impl Job<'_> {
             let Some(found) = self.needed(need) else { continue };
             for part in SYSROOT_PARTS {
                 let from = found.entry.deploy().join(part);
-                staged.link_tree(&from, &places.toolchain, &Path::new(self.target()).join(part))?;
+                if from.is_dir() {
+                    staged.link_tree(&from, &places.toolchain, &Path::new(self.target()).join(part))?;
+                }
             }
         }
         let mut prelude = step::prelude(self.loaded, recipe, &places, reachable);

@@ -138,9 +138,9 @@ fn open_modes(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What the owner of a folder may do, that of a layer above which a room's steps add files too.
+/// What the owner of a folder may do at least: steps of others add files to it where it is a layer of their room.
 const FOLDER: u32 = 0o700;
-/// What the owner of a file may do: it must be read to be kept.
+/// What the owner of a file may do at least: it is read to be kept.
 const FILE: u32 = 0o400;
 
 fn untimed(path: &Path, error: Errno) -> Error {

@@ -18,8 +18,8 @@ use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::recipe::Recipe;
 use crate::runtime::{self, identifiers};
+use crate::text::{text_of, texts_below};
 use crate::vocabulary::{NameSet, Vocabulary};
-use crate::worker::{text_of, texts_below};
 
 /// Raised when the meaning of a manifest or the form of a store entry changes.
 pub const FORMAT: &str = "1";

@@ -261,28 +261,3 @@ impl BuildRoot {
         self.state().join("store")
     }
 }
-
-/// Puts `to` in place of the path `from`, but not of the beginning of a longer name: `/tree/x`, not `/trees`.
-pub fn replace_path(text: &str, from: &str, to: &str) -> String {
-    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_alphanumeric() || "._-+@".contains(c));
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(from) {
-        out.push_str(before);
-        out.push_str(if goes_on(after) { from } else { to });
-        rest = after;
-    }
-    out + rest
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_replaced_and_one_that_begins_like_it_is_not() {
-        let of = |text| replace_path(text, "/a/t", "/mk/tree");
-        assert_eq!(of("/a/t /a/t/x -I/a/t:/a/t"), "/mk/tree /mk/tree/x -I/mk/tree:/mk/tree");
-        assert_eq!(of("/a/tool file:///a/t-1/x /a/t.d"), "/a/tool file:///a/t-1/x /a/t.d");
-    }
-}

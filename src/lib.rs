@@ -63,6 +63,7 @@ pub mod stage;
 pub mod step;
 pub mod store;
 pub mod strip;
+pub mod text;
 pub mod tokens;
 pub mod trace;
 pub mod units;

@@ -23,8 +23,9 @@ use crate::plan::Found;
 use crate::recipe::Recipe;
 use crate::runtime::Runtime;
 use crate::store::Store;
+use crate::text::text_of;
 use crate::vocabulary::Vocabulary;
-use crate::worker::{Setting, text_of};
+use crate::worker::Setting;
 
 /// A board and a product, read.
 #[derive(Debug)]

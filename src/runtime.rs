@@ -29,6 +29,25 @@ const CHECK_UPDATE: &str = include_str!("../scripts/driver/check_update.sh");
 const MAKEFILE: &str = include_str!("../scripts/driver/makefile.sh");
 const MAKEFILE_END: &str = include_str!("../scripts/driver/makefile.mk");
 
+/// Variables that make is asked for where a recipe is a makefile; of all others only make and its targets know.
+pub const MAKEFILE_VARIABLES: &[&str] = &[
+    "VERSION",
+    "URL",
+    "TARBALL",
+    "SHA256SUM",
+    "SRCDIR",
+    "DEPENDS",
+    "DESCRIPTION",
+    "LICENSE",
+    "HOSTTOOLS",
+    "REVISION",
+    "ARCHITECTURE",
+    "SECTION",
+    "MAINTAINER",
+    "RUNTIME_DEPENDS",
+    "OPK_PACKAGES",
+];
+
 /// Name of the file that stands in for recipes that are makefiles.
 pub const MAKEFILE_NAME: &str = "makefile.sh";
 

@@ -41,15 +41,6 @@ impl Opened<'_> {
     fn open(path: &Path) -> Result<Opened<'_>> {
         Ok(Opened { path, folder: open_folder(path)? })
     }
-
-    /// Nothing, where there is no such folder.
-    fn open_if_there(path: &Path) -> Result<Option<Opened<'_>>> {
-        match nix::fcntl::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Ok(folder) => Ok(Some(Opened { path, folder })),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
-            Err(error) => Err(failed("open", path, error)),
-        }
-    }
 }
 
 /// One of the things below a folder, each folder before what is in it.
@@ -277,10 +268,10 @@ impl<'a> Snapshot<'a> {
         Snapshot { layers, laid: FxHashMap::default() }
     }
 
-    /// Lays the folder `from`, if it is there, over what is at the path `below` in `root`, as [`link_tree`] does, and
+    /// Lays `from` over what is at the path `below` in `root`, as [`link_tree`] does, and
     /// remembers what it looked like. `from` must not change as long as the layers are known.
     pub fn link_tree(&mut self, from: &Path, root: &Path, below: &Path) -> Result<()> {
-        let Some(from) = Opened::open_if_there(from)? else { return Ok(()) };
+        let from = Opened::open(from)?;
         let layer = self.layers.layer(&from)?;
         lay(&from, &layer.items, &root.join(below), &link_file, &mut |to, item, how| {
             let look = || looks(&to.folder, &item.path);
@@ -385,7 +376,7 @@ mod tests {
         let lay = |to: &str| {
             let mut laid = Snapshot::new(&layers);
             laid.link_tree(&at("layer"), &at(to), Path::new("")).unwrap();
-            laid.link_tree(&at("nowhere"), &at(to), Path::new("")).unwrap();
+            laid.link_tree(&at("nowhere"), &at(to), Path::new("")).unwrap_err();
             laid
         };
         make("old");

@@ -9,16 +9,15 @@ use crate::digest::Digest;
 use crate::disk::link_into;
 use crate::error::Result;
 use crate::event::Frame;
-use crate::layout::replace_path;
 use crate::layout::room as inside;
 use crate::load::{CMAKE_TOOLCHAIN_FILE, Loaded};
 use crate::names::Step;
 use crate::recipe::Recipe;
 use crate::room::{Mount, Program};
-use crate::runtime::{MAKEFILE_NAME, library_for};
+use crate::runtime::{MAKEFILE_NAME, MAKEFILE_VARIABLES, library_for};
 use crate::script::quote;
+use crate::text::{replace_path, without_carriage_returns};
 use crate::vocabulary::NameSet;
-use crate::worker::{MAKEFILE_VARIABLES, without_carriage_returns};
 
 /// Seconds since 1970 that everything in an output claims to be from: 1 January 2020, after every archive format's epoch.
 pub const EPOCH: i64 = 1_577_836_800;

@@ -20,14 +20,14 @@ use crate::answer::{
     BASH_VARIABLES, OF_BASH_BUT_SETTABLE, Records, check_written, declarations, history, records,
 };
 use crate::batch::{CALLS, Member};
-use crate::disk::link_into;
 use crate::error::{Error, Kind, Result};
 use crate::evaluated::{Evaluated, Function, Variable};
-use crate::layout::{Tree, replace_path, room};
+use crate::layout::{Tree, room};
 use crate::names::PackageName;
 use crate::plain::{Plain, is_makefile, makefile_runs_programs, runs_programs};
-use crate::runtime::{self, Runtime, identifiers};
+use crate::runtime::{self, MAKEFILE_VARIABLES, Runtime, identifiers};
 use crate::script::quote;
+use crate::text::{is_alone, replace_path, text_of, texts_below, without_carriage_returns};
 
 /// What every evaluation starts from.
 pub struct Setting<'a> {
@@ -101,58 +101,6 @@ fn passes(setting: &Setting<'_>, environment: &Evaluated, name: &str) -> bool {
         && !setting.base.iter().any(|(base, _)| base == name)
         && !environment.variables.contains_key(name)
 }
-
-/// The texts of small files in a package's folder, but for the recipe, and of those in the tree that links in it lead to:
-/// what its steps may source or run.
-pub fn texts_below(folder: &Path, tree: &Path) -> Vec<String> {
-    let files = |folder: &Path| walkdir::WalkDir::new(folder).sort_by_file_name().into_iter().flatten();
-    let all = files(folder).filter(|entry| entry.depth() != 1 || entry.file_name() != "build");
-    all.flat_map(|entry| {
-        let there = if entry.path_is_symlink() { link_into(entry.path(), tree) } else { None };
-        there.map_or_else(|| vec![entry], |there| files(&there).collect())
-    })
-    .filter(|entry| entry.file_type().is_file())
-    .filter(|entry| entry.metadata().is_ok_and(|meta| meta.len() < 256 * 1024))
-    .filter_map(|entry| text_of(entry.path()))
-    .collect()
-}
-
-/// Whether a folder holds nothing but the recipe.
-fn is_alone(folder: &Path) -> bool {
-    fs_err::read_dir(folder)
-        .is_ok_and(|mut all| all.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "build")))
-}
-
-/// What is in a file, in whatever encoding; `None` where there is none, or what it holds is no text.
-pub fn text_of(path: &Path) -> Option<String> {
-    let bytes = fs_err::read(path).ok()?;
-    (!bytes.contains(&0)).then(|| String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// A recipe's text with plain line ends, where every line of it ends in carriage return and newline.
-pub fn without_carriage_returns(text: &str) -> Option<String> {
-    text.split_once('\n').filter(|(first, _)| first.ends_with('\r'))?;
-    Some(text.replace("\r\n", "\n"))
-}
-
-/// Variables that make is asked for where a recipe is a makefile; of all others only make and its targets know.
-pub const MAKEFILE_VARIABLES: &[&str] = &[
-    "VERSION",
-    "URL",
-    "TARBALL",
-    "SHA256SUM",
-    "SRCDIR",
-    "DEPENDS",
-    "DESCRIPTION",
-    "LICENSE",
-    "HOSTTOOLS",
-    "REVISION",
-    "ARCHITECTURE",
-    "SECTION",
-    "MAINTAINER",
-    "RUNTIME_DEPENDS",
-    "OPK_PACKAGES",
-];
 
 /// What every recipe starts from, the same in each bash.
 #[derive(Debug, Default)]
